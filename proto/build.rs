@@ -1,0 +1,12 @@
+//! Compiles the .proto files without protoc.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo:rerun-if-changed=grpcrouter");
+    let descriptors = protox::compile(["grpcrouter/v1/router.proto"], ["."])?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .client_mod_attribute(".", "#[cfg(feature = \"service\")]")
+        .server_mod_attribute(".", "#[cfg(feature = \"service\")]")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

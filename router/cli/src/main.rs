@@ -1,0 +1,3 @@
+//! The grpcrouter command line.
+
+fn main() {}
