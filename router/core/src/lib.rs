@@ -1,1 +1,6 @@
 //! core
+
+pub mod frame;
+pub mod metadata;
+pub mod percent;
+pub mod timeout;
