@@ -3,4 +3,5 @@
 pub mod frame;
 pub mod metadata;
 pub mod percent;
+pub mod registry;
 pub mod timeout;

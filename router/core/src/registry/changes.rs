@@ -1,0 +1,94 @@
+//! What changed in the registry, in order, for those who watch it.
+
+use std::collections::VecDeque;
+
+use grpcrouter_proto::v1::{Instance, InstanceEvent, instance_event};
+
+use super::registration::CATCH_ALL;
+
+/// One change of the registry. Each has the revision after the one before, without gaps.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// What happened.
+    pub kind: ChangeKind,
+    /// The instance as it now is; for [`ChangeKind::Removed`], as it last was.
+    pub instance: Instance,
+    /// The registry's revision after this change.
+    pub revision: u64,
+}
+
+/// What happened to an instance.
+///
+/// A replacement by a higher epoch is a removal and then an addition, for the successor may offer
+/// other services; an update never changes which services are offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChangeKind {
+    /// It registered.
+    Added,
+    /// Its health changed or it began to drain.
+    Updated,
+    /// It is gone.
+    Removed,
+}
+
+impl Change {
+    /// Whether this belongs to a watch of `service`; the empty name watches everything.
+    #[must_use]
+    pub fn concerns(&self, service: &str) -> bool {
+        let is_match = |name: &str| name == service || name == CATCH_ALL;
+        service.is_empty() || self.instance.services.iter().any(|s| is_match(&s.name))
+    }
+}
+
+impl From<Change> for InstanceEvent {
+    fn from(change: Change) -> Self {
+        let kind = match change.kind {
+            ChangeKind::Added => instance_event::Kind::Added,
+            ChangeKind::Updated => instance_event::Kind::Updated,
+            ChangeKind::Removed => instance_event::Kind::Removed,
+        };
+        Self {
+            kind: kind.into(),
+            instance: Some(change.instance),
+            revision: change.revision,
+        }
+    }
+}
+
+/// The revision, and the changes that nobody fetched yet.
+#[derive(Debug)]
+pub(super) struct ChangeLog {
+    revision: u64,
+    pending: VecDeque<Change>,
+    limit: usize,
+}
+
+impl ChangeLog {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            revision: 0,
+            pending: VecDeque::new(),
+            limit,
+        }
+    }
+
+    pub(super) fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    pub(super) fn push(&mut self, kind: ChangeKind, instance: Instance) {
+        self.revision += 1;
+        if self.pending.len() >= self.limit {
+            self.pending.pop_front();
+        }
+        self.pending.push_back(Change {
+            kind,
+            instance,
+            revision: self.revision,
+        });
+    }
+
+    pub(super) fn poll(&mut self) -> Option<Change> {
+        self.pending.pop_front()
+    }
+}

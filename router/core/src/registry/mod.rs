@@ -1,0 +1,331 @@
+//! The registry: which instances are there, and which of them takes the next call.
+//!
+//! Soft state, rebuilt from live tunnels alone. A tunnel registers and gets a [`Key`]; whatever it
+//! later says (health, drain, its end) it says with that key, which does nothing once the
+//! registration was replaced.
+//!
+//! - `registration` and `identity`: what an instance says of itself, parsed
+//! - `key`: slots with generations
+//! - `rotation`: round robin
+//! - `pick`: the choice for a call
+//! - `view`: lists and health, for people and load balancers
+//! - `changes`: what watchers see
+
+mod changes;
+mod identity;
+mod key;
+mod limits;
+mod pick;
+mod registration;
+mod rotation;
+mod view;
+
+use std::collections::BTreeMap;
+
+use grpcrouter_proto::v1::{HealthStatus, ServiceInfo};
+
+pub use self::changes::{Change, ChangeKind};
+pub use self::identity::{Epoch, Identity, InstanceId};
+pub use self::key::Key;
+pub use self::limits::RegistryLimits;
+pub use self::pick::PickError;
+pub use self::registration::{CATCH_ALL, InvalidRegistration, Registration, Service, is_serving};
+
+use self::changes::ChangeLog;
+use self::key::Slots;
+use self::rotation::{Place, Rotation};
+
+/// The instances of a gateway. `T` is the caller's handle of a tunnel.
+///
+/// Something happened: [`register`](Self::register), [`remove`](Self::remove),
+/// [`set_draining`](Self::set_draining), [`set_health`](Self::set_health),
+/// [`report_health`](Self::report_health). After any of these the caller fetches what watchers must
+/// hear with [`poll_change`](Self::poll_change), until it is `None`, under the same lock.
+///
+/// A call came: [`pick`](Self::pick), [`pick_excluding`](Self::pick_excluding).
+///
+/// Getters: [`list`](Self::list), [`services`](Self::services),
+/// [`service_health`](Self::service_health), [`instance_health`](Self::instance_health),
+/// [`tunnel`](Self::tunnel), [`tunnels`](Self::tunnels), [`revision`](Self::revision),
+/// [`len`](Self::len).
+#[derive(Debug)]
+pub struct Registry<T> {
+    limits: RegistryLimits,
+    entries: Slots<Entry<T>>,
+    by_id: BTreeMap<InstanceId, Key>,
+    /// Exactly the services that someone declares, `*` included.
+    offerings: BTreeMap<String, Offering>,
+    /// How many instances declare at least one service by name.
+    with_named_services: usize,
+    changes: ChangeLog,
+}
+
+/// A registration that took effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registered<T> {
+    /// Names this registration from now on.
+    pub key: Key,
+    /// The tunnel that owned the id until now: to be told `superseded`.
+    pub replaced: Option<T>,
+}
+
+/// Why a registration was refused. The registry is as it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterError {
+    /// The id is owned by an attempt of the same or a higher epoch.
+    #[error("instance id {id} is registered with epoch {registered}, which is not lower")]
+    AlreadyExists {
+        /// The id asked for.
+        id: InstanceId,
+        /// The epoch of its owner.
+        registered: Epoch,
+    },
+    /// The id is owned by another identity.
+    #[error("instance id {id} belongs to another identity")]
+    PermissionDenied {
+        /// The id asked for.
+        id: InstanceId,
+    },
+    /// The registry is full.
+    #[error("the gateway holds {limit} instances, which is its limit")]
+    ResourceExhausted {
+        /// [`RegistryLimits::max_instances`].
+        limit: usize,
+    },
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    registration: Registration,
+    /// Beside each of the registration's services: its place in the rotation while it takes calls.
+    places: Vec<Option<Place>>,
+    draining: bool,
+    tunnel: T,
+}
+
+/// A service that at least one instance declares.
+#[derive(Debug, Default)]
+struct Offering {
+    declared_by: usize,
+    /// Those that take new calls.
+    rotation: Rotation,
+}
+
+impl<T: Clone> Registry<T> {
+    /// An empty registry.
+    #[must_use]
+    pub fn new(limits: RegistryLimits) -> Self {
+        Self {
+            changes: ChangeLog::new(limits.max_pending_changes),
+            limits,
+            entries: Slots::new(),
+            by_id: BTreeMap::new(),
+            offerings: BTreeMap::new(),
+            with_named_services: 0,
+        }
+    }
+
+    /// The limits given to [`new`](Self::new).
+    #[must_use]
+    pub fn limits(&self) -> &RegistryLimits {
+        &self.limits
+    }
+
+    /// Adds an instance, or replaces the one of the same id at once if the epoch is higher.
+    ///
+    /// # Errors
+    /// See [`RegisterError`]; identity is compared before the epoch, so that nobody learns the
+    /// epoch of an instance that belongs to another.
+    pub fn register(
+        &mut self,
+        registration: Registration,
+        tunnel: T,
+    ) -> Result<Registered<T>, RegisterError> {
+        let id = registration.id.clone();
+        let owner = self.by_id.get(&id).copied();
+        match owner {
+            Some(owner) => self.may_replace(owner, &registration)?,
+            None if self.by_id.len() >= self.limits.max_instances => {
+                return Err(RegisterError::ResourceExhausted {
+                    limit: self.limits.max_instances,
+                });
+            }
+            None => {}
+        }
+        let replaced = owner.and_then(|owner| self.take_out(owner));
+        Ok(Registered {
+            key: self.put_in(id, registration, tunnel),
+            replaced,
+        })
+    }
+
+    /// Removes an instance whose tunnel ended. `false`: the key is stale and nothing happened.
+    pub fn remove(&mut self, key: Key) -> bool {
+        self.take_out(key).is_some()
+    }
+
+    /// Gives an instance no more calls, for good. `false`: stale key, or it drains already.
+    pub fn set_draining(&mut self, key: Key) -> bool {
+        let Some(entry) = self.entries.get_mut(key).filter(|entry| !entry.draining) else {
+            return false;
+        };
+        entry.draining = true;
+        entry.reseat(key, &mut self.offerings);
+        self.changes.push(ChangeKind::Updated, entry.snapshot());
+        true
+    }
+
+    /// Sets the health of one service of an instance. `false`: stale key, a service that it did not
+    /// declare, or no change.
+    pub fn set_health(&mut self, key: Key, service: &str, health: HealthStatus) -> bool {
+        self.update_health(key, [(service, health)])
+    }
+
+    /// What a heartbeat says of several services: as [`set_health`](Self::set_health) for each, but
+    /// one change for all. Services that the instance did not declare are ignored.
+    pub fn report_health(&mut self, key: Key, services: &[ServiceInfo]) -> bool {
+        self.update_health(key, services.iter().map(|s| (s.name.as_str(), s.health())))
+    }
+
+    /// The next change that watchers must hear of, oldest first.
+    pub fn poll_change(&mut self) -> Option<Change> {
+        self.changes.poll()
+    }
+
+    /// Counts the changes since the registry was made.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        self.changes.revision()
+    }
+
+    /// How many instances are registered, the draining ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
+    /// Whether no instance is registered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_id.is_empty()
+    }
+
+    fn may_replace(&self, owner: Key, new: &Registration) -> Result<(), RegisterError> {
+        let old = &self.entry(owner).registration;
+        if old.identity != new.identity {
+            return Err(RegisterError::PermissionDenied { id: new.id.clone() });
+        }
+        if old.epoch >= new.epoch {
+            let id = new.id.clone();
+            return Err(RegisterError::AlreadyExists {
+                id,
+                registered: old.epoch,
+            });
+        }
+        Ok(())
+    }
+
+    fn put_in(&mut self, id: InstanceId, registration: Registration, tunnel: T) -> Key {
+        for service in &registration.services {
+            self.offerings
+                .entry(service.name.clone())
+                .or_default()
+                .declared_by += 1;
+        }
+        self.with_named_services += usize::from(registration.names_services());
+        let places = registration.services.iter().map(|_| None).collect();
+        let key = self.entries.insert(Entry {
+            registration,
+            places,
+            draining: false,
+            tunnel,
+        });
+        self.by_id.insert(id, key);
+        let entry = self.entries.get_mut(key).expect("just inserted");
+        entry.reseat(key, &mut self.offerings);
+        self.changes.push(ChangeKind::Added, entry.snapshot());
+        key
+    }
+
+    fn take_out(&mut self, key: Key) -> Option<T> {
+        let mut entry = self.entries.remove(key)?;
+        self.changes.push(ChangeKind::Removed, entry.snapshot());
+        entry.draining = true;
+        entry.reseat(key, &mut self.offerings);
+        for service in &entry.registration.services {
+            let offering = self.offerings.get_mut(&service.name).expect("declared");
+            offering.declared_by -= 1;
+            if offering.declared_by == 0 {
+                self.offerings.remove(&service.name);
+            }
+        }
+        self.with_named_services -= usize::from(entry.registration.names_services());
+        self.by_id.remove(&entry.registration.id);
+        Some(entry.tunnel)
+    }
+
+    fn update_health<'a>(
+        &mut self,
+        key: Key,
+        reports: impl IntoIterator<Item = (&'a str, HealthStatus)>,
+    ) -> bool {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return false;
+        };
+        let mut changed = false;
+        for (name, health) in reports {
+            let Some(position) = entry.registration.position(name) else {
+                continue;
+            };
+            let service = &mut entry.registration.services[position];
+            changed |= service.health != health;
+            service.health = health;
+        }
+        if changed {
+            entry.reseat(key, &mut self.offerings);
+            self.changes.push(ChangeKind::Updated, entry.snapshot());
+        }
+        changed
+    }
+
+    /// The entry of a key that the registry itself holds.
+    fn entry(&self, key: Key) -> &Entry<T> {
+        self.entries
+            .get(key)
+            .expect("the registry's own keys are live")
+    }
+}
+
+impl<T> Entry<T> {
+    /// Joins and leaves rotations, so that the instance is in those of the services for which it
+    /// takes calls, and in no other.
+    fn reseat(&mut self, key: Key, offerings: &mut BTreeMap<String, Offering>) {
+        for (service, place) in self.registration.services.iter().zip(&mut self.places) {
+            let takes_calls = !self.draining && service.is_serving();
+            if takes_calls == place.is_some() {
+                continue;
+            }
+            let rotation = &mut offerings.get_mut(&service.name).expect("declared").rotation;
+            match place.take() {
+                Some(left) => rotation.leave(left),
+                None => *place = Some(rotation.join(key)),
+            }
+        }
+    }
+}
+
+impl Registration {
+    /// Whether it declares services by name, not only `*`.
+    fn names_services(&self) -> bool {
+        self.services
+            .iter()
+            .any(|service| service.name != CATCH_ALL)
+    }
+}
+
+#[cfg(test)]
+mod model;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
