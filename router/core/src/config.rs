@@ -1,0 +1,56 @@
+//! What a tunnel may use: every limit with its default and its reason.
+
+use std::time::Duration;
+
+/// The settings of one end of a tunnel.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Credit that the peer starts each call with, in bytes of `data`. 80 KiB: one message of 64 KiB
+    /// with its prefix, plus a chunk.
+    pub call_window: u32,
+    /// What that credit may grow to while the reader keeps up over a long round trip, in bytes. 1 MiB;
+    /// equal to `call_window` it turns growth off.
+    pub call_window_max: u32,
+    /// What all calls of the tunnel together may have queued for the transport, in bytes. Beyond it no
+    /// credit is spent and no call is opened. 8 MiB: the tunnel's HTTP/2 window.
+    pub tunnel_queue: usize,
+    /// Calls that may be open at once. 10,000.
+    pub max_calls: u32,
+    /// The longest frame accepted, in bytes. 64 KiB: a chunk, a list of metadata and room.
+    pub max_frame: u32,
+    /// The longest list of metadata accepted in a frame, in bytes as HTTP/2 counts them. 16 KiB: what
+    /// HTTP/2 libraries accept by default.
+    pub max_metadata: usize,
+    /// The longest message accepted in either direction, in bytes. None: no message is ever held whole.
+    pub message_max: Option<u32>,
+    /// How often each side sends a heartbeat. The gateway decides; 5 s. Silence of twice this length
+    /// ends the tunnel.
+    pub heartbeat_interval: Duration,
+    /// How long the handshake may take. 10 s.
+    pub handshake_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            call_window: 80 * 1024,
+            call_window_max: 1024 * 1024,
+            tunnel_queue: 8 * 1024 * 1024,
+            max_calls: 10_000,
+            max_frame: 64 * 1024,
+            max_metadata: 16 * 1024,
+            message_max: None,
+            heartbeat_interval: Duration::from_secs(5),
+            handshake_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The protocol revisions that this implementation speaks, oldest and newest.
+pub const REVISIONS: (u32, u32) = (1, 1);
+
+/// The most `data` bytes in one frame: an HTTP/2 frame of the default size, so that calls take turns often.
+pub const CHUNK: usize = 16 * 1024;
+
+/// Frames whose `data` is no longer than this travel in the first lane.
+pub const SMALL: usize = 4 * 1024;

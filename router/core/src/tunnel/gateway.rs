@@ -1,0 +1,305 @@
+//! The gateway's end of a tunnel: it answers the registration and opens calls.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use grpcrouter_proto::v1::{
+    Drain, ErrorResponse, Heartbeat, InstanceInfo, RegisterResponse, RegistrationAck, ServiceInfo,
+    register_request, register_response,
+};
+use http::{HeaderMap, HeaderValue};
+
+use crate::call::{Call, Key, RecvHalf, SendHalf, message_limit};
+use crate::config::{Config, REVISIONS};
+use crate::error::{CallFault, OpenError, TunnelError};
+use crate::frame::encode_open;
+use crate::time::Time;
+
+use super::send::Part;
+use super::{Gateway, Peer, Phase, Tunnel};
+
+/// The longest metadata that a frame has room for beside a chunk and an end, whatever its limit.
+const FRAME_RESERVE: u32 = 24 * 1024;
+
+/// What an instance tells its gateway, beside calls.
+#[derive(Debug)]
+pub enum GatewayEvent {
+    /// It wants to register. Answer with [`Tunnel::accept`] or [`Tunnel::refuse`].
+    Registering(Box<InstanceInfo>),
+    /// The health of these services changed.
+    Health(Vec<ServiceInfo>),
+    /// It wants no new calls. They have been stopped on this tunnel already.
+    Unregistering,
+}
+
+/// The request of a call, its headers as the client sent them; reserved ones stay behind.
+#[derive(Debug, Clone, Copy)]
+pub struct CallRequest<'a> {
+    /// `/pkg.Service/Method`.
+    pub method: &'a str,
+    /// The `:authority` that the client named.
+    pub authority: &'a str,
+    /// What is left until the deadline; none where there is no deadline.
+    pub timeout: Option<Duration>,
+    /// The content type, when it is not plain `application/grpc`.
+    pub content_type: Option<&'a HeaderValue>,
+    /// The request's headers.
+    pub headers: &'a HeaderMap,
+}
+
+impl Tunnel<Gateway> {
+    /// A tunnel that an instance has just dialled.
+    pub fn new(now: Time, config: Config) -> Self {
+        Self::with_config(now, config)
+    }
+
+    /// Accepts the registration that [`GatewayEvent::Registering`] asked for.
+    pub fn accept(&mut self, now: Time, gateway_id: String, gateways: Vec<String>) {
+        assert_eq!(self.phase, Phase::Handshake, "accepted twice");
+        self.phase = Phase::Live;
+        self.keepalive = super::Keepalive::new(now, self.config.heartbeat_interval);
+        let interval = self.config.heartbeat_interval.as_millis();
+        let ack = RegistrationAck {
+            gateway_id,
+            revision: REVISIONS.1,
+            call_window: self.config.call_window,
+            max_frame: self.config.max_frame,
+            heartbeat_interval_ms: u32::try_from(interval).unwrap_or(u32::MAX),
+            gateways,
+        };
+        self.control(register_response::Frame::Ack(ack));
+    }
+
+    /// Refuses the registration, or ends one that was accepted: the instance is told why, and the tunnel
+    /// closes. `code` is a gRPC status code.
+    pub fn refuse(&mut self, code: u32, reason: &str, message: &str) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        let (reason, message) = (reason.to_owned(), message.to_owned());
+        let error = ErrorResponse {
+            code,
+            reason: reason.clone(),
+            message: message.clone(),
+        };
+        self.control(register_response::Frame::Error(error));
+        self.close(TunnelError::Refused {
+            code,
+            reason,
+            message,
+        });
+    }
+
+    /// Asks the instance to go elsewhere: no call is opened from now on, the running ones finish.
+    pub fn drain(&mut self, reason: &str) {
+        if self.phase == Phase::Live {
+            self.phase = Phase::Draining;
+            let drain = Drain {
+                reason: reason.to_owned(),
+                answer: false,
+            };
+            self.control(register_response::Frame::Drain(drain));
+        }
+    }
+
+    /// Opens a call, with the data and the end of its request as far as they are here.
+    pub fn open(
+        &mut self,
+        now: Time,
+        request: CallRequest<'_>,
+        data: Bytes,
+        half_close: bool,
+    ) -> Result<Key, OpenError> {
+        if self.phase != Phase::Live {
+            return Err(OpenError::NotLive);
+        }
+        if self.calls.len() >= self.peer.max_calls as usize {
+            return Err(OpenError::TooManyCalls(self.peer.max_calls));
+        }
+        if self.lanes.queued() >= self.config.tunnel_queue {
+            return Err(OpenError::QueueFull(self.config.tunnel_queue));
+        }
+        if request.timeout.is_some_and(|left| left.as_micros() == 0) {
+            return Err(OpenError::Expired);
+        }
+        let CallRequest {
+            method,
+            authority,
+            timeout,
+            content_type,
+            headers,
+        } = request;
+        self.fields.clear();
+        encode_open(
+            &mut self.fields,
+            method,
+            authority,
+            timeout,
+            content_type,
+            headers,
+        );
+        let (size, max) = (
+            self.fields.len(),
+            (self.peer.max_frame - FRAME_RESERVE) as usize,
+        );
+        if size > max {
+            return Err(OpenError::MetadataTooLarge { size, max });
+        }
+        let limit = message_limit(self.config.message_max);
+        let send = SendHalf::new(self.peer.call_window, limit.clone());
+        let recv = RecvHalf::new(self.config.call_window, limit);
+        let key = match self.calls.insert(Call::new(0, send, recv)) {
+            Ok(key) => key,
+            Err(_) => return Err(OpenError::TooManyCalls(self.config.max_calls)),
+        };
+        let position = self.lanes.position();
+        if let Some(call) = self.calls.get_mut(key) {
+            call.id = key.to_bits();
+            call.opened_at = position;
+        }
+        if let Some(timeout) = timeout {
+            self.set_deadline(key, now + timeout);
+        }
+        if !self.admit(key, &data) {
+            return Ok(key);
+        }
+        let end = half_close.then_some(self.fields.len());
+        self.push(
+            key,
+            Part {
+                start: true,
+                data,
+                end,
+            },
+        );
+        Ok(key)
+    }
+
+    /// Sends data of a request, cut anywhere, and perhaps its end. The caller keeps what it has under way
+    /// bounded: [`Tunnel::take_passed`] tells what moved on.
+    pub fn send(&mut self, key: Key, data: Bytes, half_close: bool) {
+        if self.admit(key, &data) {
+            self.fields.clear();
+            self.push(
+                key,
+                Part {
+                    start: false,
+                    data,
+                    end: half_close.then_some(0),
+                },
+            );
+        }
+    }
+
+    /// Holds the request's messages to their limit; past it the call fails.
+    fn admit(&mut self, key: Key, data: &[u8]) -> bool {
+        let Some(call) = self.calls.get_mut(key) else {
+            return false;
+        };
+        let verdict = call
+            .send
+            .limit
+            .as_mut()
+            .map_or(Ok(()), |limit| limit.check(data));
+        if let Err(fault) = verdict {
+            self.abort(key, CallFault::TooLarge(fault));
+            return false;
+        }
+        true
+    }
+
+    pub(super) fn on_request_control(
+        &mut self,
+        now: Time,
+        control: register_request::Frame,
+    ) -> Result<(), TunnelError> {
+        use register_request::Frame;
+        match (control, self.phase) {
+            (Frame::InstanceInfo(info), Phase::Handshake) => self.on_instance_info(info),
+            (Frame::InstanceInfo(_), _) => {
+                Err(TunnelError::Handshake("a second instance_info".into()))
+            }
+            (_, Phase::Handshake) => Err(TunnelError::Handshake(
+                "the first frame is not instance_info".into(),
+            )),
+            (
+                Frame::Heartbeat(Heartbeat {
+                    nonce,
+                    reply_to,
+                    services,
+                }),
+                _,
+            ) => {
+                self.keepalive.on_heartbeat(now, nonce, reply_to);
+                if !services.is_empty() {
+                    self.emit(GatewayEvent::Health(services));
+                }
+                Ok(())
+            }
+            (Frame::Unregister(_), _) => {
+                self.phase = Phase::Draining;
+                let drain = Drain {
+                    reason: "unregistered".into(),
+                    answer: true,
+                };
+                self.control(register_response::Frame::Drain(drain));
+                self.emit(GatewayEvent::Unregistering);
+                Ok(())
+            }
+            (Frame::RpcResponse(_), _) => unreachable!("hot frames are decoded by hand"),
+        }
+    }
+
+    fn on_instance_info(&mut self, info: InstanceInfo) -> Result<(), TunnelError> {
+        if self.peer.call_window != 0 {
+            return Err(TunnelError::Handshake("a second instance_info".into()));
+        }
+        let (ours_min, ours_max) = REVISIONS;
+        let (min, max) = info.revisions.map_or((0, 0), |r| (r.min, r.max));
+        if min > ours_max || max < ours_min {
+            return Err(TunnelError::Revision {
+                min,
+                max,
+                ours_min,
+                ours_max,
+            });
+        }
+        let max_calls = if info.max_calls == 0 {
+            u32::MAX
+        } else {
+            info.max_calls
+        };
+        self.peer = Peer::parse(info.call_window, info.max_frame, max_calls)?;
+        self.emit(GatewayEvent::Registering(Box::new(info)));
+        Ok(())
+    }
+
+    fn control(&mut self, frame: register_response::Frame) {
+        self.lanes.control(&RegisterResponse { frame: Some(frame) });
+    }
+}
+
+impl Peer {
+    /// Takes what the peer announced; zero means the protocol's default.
+    pub(super) fn parse(window: u32, frame: u32, max_calls: u32) -> Result<Self, TunnelError> {
+        let defaults = Config::default();
+        let or = |value, default| if value == 0 { default } else { value };
+        let call_window = or(window, defaults.call_window);
+        let max_frame = or(frame, defaults.max_frame);
+        if call_window > i32::MAX as u32 {
+            return Err(TunnelError::Handshake(format!(
+                "call_window of {call_window} bytes"
+            )));
+        }
+        if max_frame < 2 * FRAME_RESERVE {
+            let least = 2 * FRAME_RESERVE;
+            let what = format!("max_frame of {max_frame} bytes, at least {least} are needed");
+            return Err(TunnelError::Handshake(what));
+        }
+        Ok(Self {
+            call_window,
+            max_frame,
+            max_calls,
+        })
+    }
+}

@@ -1,0 +1,376 @@
+//! A tunnel: one `Register` stream with its state, seen from either end.
+
+mod batch;
+mod faults;
+mod gateway;
+mod instance;
+mod keepalive;
+mod lanes;
+mod receive;
+mod role;
+mod send;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytes::BytesMut;
+
+use crate::call::{Call, Key, Over, Received, RecvState, Table};
+use crate::config::Config;
+use crate::error::{CallFault, TunnelError};
+use crate::frame::{Deframer, Reset};
+use crate::time::Time;
+use crate::window::Growth;
+
+pub use batch::Batch;
+pub use gateway::{CallRequest, GatewayEvent};
+pub use instance::{InstanceEvent, ResponseHead};
+pub use role::{Gateway, Instance, Role};
+
+use faults::{Faults, Grace};
+use keepalive::Keepalive;
+use lanes::Lanes;
+
+/// Codes of a reset, those of HTTP/2's RST_STREAM.
+pub mod reset_code {
+    /// The peer broke the call's rules.
+    pub const PROTOCOL_ERROR: u32 = 0x1;
+    /// Nothing was done for the call.
+    pub const REFUSED_STREAM: u32 = 0x7;
+    /// Nobody waits for the call any more.
+    pub const CANCEL: u32 = 0x8;
+    /// A message was too long.
+    pub const ENHANCE_YOUR_CALM: u32 = 0xb;
+}
+
+/// The state machine of one end of a tunnel. It does no I/O, reads no clock and takes no lock: frames and
+/// the time go in, bytes and events come out.
+///
+/// # To drive it
+///
+/// Its methods are of four kinds.
+///
+/// - **Getters** change nothing: [`phase`](Self::phase), [`open_calls`](Self::open_calls),
+///   [`rtt`](Self::rtt), [`fault`](Self::fault), [`queued`](Self::queued).
+/// - **`handle_*`** say that something happened outside: [`handle_bytes`](Self::handle_bytes) for what the
+///   transport read, [`handle_timeout`](Self::handle_timeout) when the time of `poll_timeout` has come,
+///   [`handle_end`](Self::handle_end) when the transport ended.
+/// - **Commands** say what this side wants: `open`, `send` at a gateway, `respond` at an instance, and
+///   for both [`recv`](Self::recv), [`reset`](Self::reset), [`release`](Self::release).
+/// - **`poll_*`** say what the caller must now do. After any of the above, in this order: take all of
+///   [`poll_event`](Self::poll_event) and wake who waits; write what
+///   [`poll_transmit`](Self::poll_transmit) gives, as often as the transport has room; set the timer to
+///   [`poll_timeout`](Self::poll_timeout).
+///
+/// A call's [`Key`] is valid from `open` or `Incoming` until `release`, also after the call or the tunnel
+/// ended, so that what was received can still be taken.
+#[derive(Debug)]
+pub struct Tunnel<R: Role> {
+    config: Config,
+    peer: Peer,
+    phase: Phase,
+    handshake_until: Time,
+    calls: Table<Call<R::Start, R::End>>,
+    /// The instance's keys by the gateway's ids, which are opaque to it. Empty at a gateway.
+    ids: BTreeMap<u64, Key>,
+    lanes: Lanes,
+    /// Calls to which credit is due.
+    grants: VecDeque<Key>,
+    deadlines: BTreeSet<(Time, Key)>,
+    keepalive: Keepalive,
+    faults: Faults,
+    grace: Grace,
+    events: VecDeque<Event<R>>,
+    deframer: Deframer,
+    /// Encoded fields of the frame under construction.
+    fields: BytesMut,
+}
+
+/// Where a tunnel is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The first frames have not been exchanged.
+    Handshake,
+    /// Calls can be opened.
+    Live,
+    /// No new calls; the running ones finish.
+    Draining,
+    /// It ended.
+    Closed,
+}
+
+/// What the caller is told.
+#[derive(Debug)]
+pub enum Event<R: Role> {
+    /// Something that only one role meets.
+    Role(R::Event),
+    /// [`Tunnel::recv`] on this call has something to give.
+    Readable(Key),
+    /// Queued data of this call moved on, or the call ended.
+    Writable(Key),
+    /// The tunnel ended, with all its calls; nothing follows.
+    Closed(TunnelError),
+}
+
+/// What the peer said of itself in the handshake.
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    call_window: u32,
+    max_frame: u32,
+    max_calls: u32,
+}
+
+impl<R: Role> Tunnel<R> {
+    fn with_config(now: Time, config: Config) -> Self {
+        let grace = (config.max_calls as usize).max(1_024);
+        Self {
+            peer: Peer {
+                call_window: 0,
+                max_frame: config.max_frame,
+                max_calls: 0,
+            },
+            phase: Phase::Handshake,
+            handshake_until: now + config.handshake_timeout,
+            calls: Table::new(config.max_calls),
+            ids: BTreeMap::new(),
+            lanes: Lanes::default(),
+            grants: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+            keepalive: Keepalive::new(now, config.heartbeat_interval),
+            faults: Faults::default(),
+            grace: Grace::new(grace),
+            events: VecDeque::new(),
+            deframer: Deframer::new(config.max_frame as usize),
+            fields: BytesMut::new(),
+            config,
+        }
+    }
+
+    /// Where the tunnel is in its life.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Calls whose keys are valid.
+    pub fn open_calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// The smallest round trip of the last minute's heartbeats.
+    pub fn rtt(&self, now: Time) -> Option<Duration> {
+        self.keepalive.rtt(now)
+    }
+
+    /// Bytes of a call that wait for credit or for their turn.
+    pub fn queued(&self, key: Key) -> usize {
+        self.calls.get(key).map_or(0, |call| call.send.queue.len())
+    }
+
+    /// Whether all that was to be sent on a call, its end included, was sent.
+    pub fn is_flushed(&self, key: Key) -> bool {
+        use crate::call::SendState::Ended;
+        self.calls
+            .get(key)
+            .is_none_or(|call| call.send.state == Ended)
+    }
+
+    /// Why a call failed, while [`Tunnel::recv`] has not given it out.
+    pub fn fault(&self, key: Key) -> Option<&CallFault> {
+        self.calls.get(key)?.recv.fault()
+    }
+
+    /// Takes what came next on a call, of data at most `max` bytes. What is taken counts as gone to the
+    /// next hop: take no more than that hop takes now.
+    pub fn recv(&mut self, key: Key, max: usize) -> Received<R::Start, R::End> {
+        let Some(call) = self.calls.get_mut(key) else {
+            return Received::Pending;
+        };
+        let received = call.recv.take(max);
+        if let Received::Data(data) = &received
+            && call.over.is_open()
+            && call.recv.window.consume(data.len())
+            && !call.recv.grant_due
+        {
+            call.recv.grant_due = true;
+            self.grants.push_back(key);
+        }
+        received
+    }
+
+    /// Bytes of a call that got credit and left its queue since this was last asked: the room that may
+    /// be given back to their sender.
+    pub fn take_passed(&mut self, key: Key) -> usize {
+        self.calls
+            .get_mut(key)
+            .map_or(0, |call| std::mem::take(&mut call.send.passed))
+    }
+
+    /// Ends a call at once, both ways; nothing is sent or received on it any more.
+    pub fn reset(&mut self, key: Key, code: u32) {
+        let Some(call) = self.calls.get(key) else {
+            return;
+        };
+        if call.over.is_open() {
+            let id = call.id;
+            self.write_reset(id, code, false);
+            self.finish(key, Over::ByUs);
+        }
+    }
+
+    /// Gives a call's key back. A call that has not ended is reset.
+    pub fn release(&mut self, key: Key) {
+        self.reset(key, reset_code::CANCEL);
+        if let Some(Call {
+            deadline: Some(at), ..
+        }) = self.calls.remove(key)
+        {
+            self.deadlines.remove(&(at, key));
+        }
+    }
+
+    /// The next thing that the caller must know.
+    pub fn poll_event(&mut self) -> Option<Event<R>> {
+        let event = self.events.pop_front()?;
+        if let Event::Readable(key) | Event::Writable(key) = event
+            && let Some(call) = self.calls.get_mut(key)
+        {
+            match event {
+                Event::Readable(_) => call.readable_told = false,
+                _ => call.writable_told = false,
+            }
+        }
+        Some(event)
+    }
+
+    /// When [`Tunnel::handle_timeout`] is to be called.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        let next = match self.phase {
+            Phase::Handshake => self.handshake_until,
+            Phase::Live | Phase::Draining => self.keepalive.timeout(),
+            Phase::Closed => return None,
+        };
+        Some(self.deadlines.first().map_or(next, |(at, _)| next.min(*at)))
+    }
+
+    /// Time passed: ends what is overdue.
+    pub fn handle_timeout(&mut self, now: Time) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        while let Some((at, key)) = self.deadlines.first().copied()
+            && at <= now
+        {
+            self.deadlines.pop_first();
+            self.expire(key);
+        }
+        if self.phase != Phase::Handshake {
+            if let Err(silence) = self.keepalive.on_timeout(now) {
+                self.close(TunnelError::Silent(silence.as_millis()));
+            }
+        } else if now >= self.handshake_until {
+            let limit = self.config.handshake_timeout.as_millis();
+            self.close(TunnelError::HandshakeTimeout(limit));
+        }
+    }
+
+    /// The transport ended, or is given up. All calls end with it.
+    pub fn handle_end(&mut self, why: &str) {
+        self.close(TunnelError::Transport(why.to_owned()));
+    }
+
+    fn set_deadline(&mut self, key: Key, at: Time) {
+        self.deadlines.insert((at, key));
+        if let Some(call) = self.calls.get_mut(key) {
+            call.deadline = Some(at);
+        }
+    }
+
+    fn expire(&mut self, key: Key) {
+        let Some(call) = self.calls.get_mut(key) else {
+            return;
+        };
+        call.deadline = None;
+        call.recv.fail(CallFault::Deadline);
+        if call.over.is_open() {
+            let id = call.id;
+            R::expire(self, id);
+            self.finish(key, Over::ByUs);
+        }
+        self.tell(key);
+    }
+
+    /// The two sides have nothing more to say to each other about this call.
+    fn finish(&mut self, key: Key, over: Over) {
+        let Some(call) = self.calls.get_mut(key) else {
+            return;
+        };
+        call.over = over;
+        call.send.stop();
+        // A reader that is still there learns that nothing more will come.
+        if over == Over::ByUs && call.recv.state != RecvState::Ended {
+            let code = reset_code::CANCEL;
+            call.recv.fail(CallFault::Reset(Reset {
+                code,
+                refused: false,
+            }));
+        }
+        if R::RESPONDS {
+            self.ids.remove(&call.id);
+        }
+        if over == Over::ByUs {
+            self.grace.add(call.id);
+        }
+    }
+
+    /// Ends the tunnel and every call on it.
+    fn close(&mut self, error: TunnelError) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        self.phase = Phase::Closed;
+        let keys: Vec<Key> = self.calls.keys().collect();
+        for key in keys {
+            let Some(call) = self.calls.get_mut(key) else {
+                continue;
+            };
+            if call.over.is_open() {
+                let sent = R::RESPONDS || self.lanes.was_taken(call.opened_at);
+                call.recv.fail(CallFault::Lost { sent });
+                self.finish(key, Over::ByPeer);
+            }
+            self.tell(key);
+        }
+        self.grants.clear();
+        self.deadlines.clear();
+        self.events.push_back(Event::Closed(error));
+    }
+
+    /// Wakes both the reader and the writer of a call.
+    fn tell(&mut self, key: Key) {
+        self.tell_readable(key);
+        self.tell_writable(key);
+    }
+
+    fn tell_readable(&mut self, key: Key) {
+        if let Some(call) = self.calls.get_mut(key)
+            && !std::mem::replace(&mut call.readable_told, true)
+        {
+            self.events.push_back(Event::Readable(key));
+        }
+    }
+
+    fn tell_writable(&mut self, key: Key) {
+        if let Some(call) = self.calls.get_mut(key)
+            && !std::mem::replace(&mut call.writable_told, true)
+        {
+            self.events.push_back(Event::Writable(key));
+        }
+    }
+
+    fn growth(&self, now: Time) -> Growth {
+        Growth {
+            max: self.config.call_window_max,
+            rtt: self.keepalive.rtt(now),
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! What leaves a tunnel: frames into the lanes, batches out of them.
+
+use bytes::Bytes;
+use grpcrouter_proto::v1::Heartbeat;
+
+use crate::call::{Key, Over, SendState};
+use crate::config::{CHUNK, SMALL};
+use crate::error::CallFault;
+use crate::frame::{Flags, FrameHeader};
+use crate::time::Time;
+
+use super::{Batch, Phase, Role, Tunnel, reset_code};
+
+/// A batch holds all of the first lane and about this much of the second, in bytes.
+const BULK_PER_BATCH: usize = 32 * 1024;
+
+/// A part of a call to be sent. The fields of its START and END, encoded, stand in `Tunnel::fields`,
+/// the END's from `end_at` on.
+pub(super) struct Part {
+    pub(super) start: bool,
+    pub(super) data: Bytes,
+    pub(super) end: Option<usize>,
+}
+
+impl<R: Role> Tunnel<R> {
+    /// Whether there is anything for [`Tunnel::poll_transmit`] to give.
+    pub fn has_transmit(&self) -> bool {
+        !self.lanes.is_empty() || !self.grants.is_empty() || self.keepalive.is_due()
+    }
+
+    /// The next bytes for the transport: everything in the first lane and a share of the second. Ask
+    /// again as long as the transport has room; `None` when nothing is left.
+    pub fn poll_transmit(&mut self, now: Time) -> Option<Batch> {
+        if self.phase != Phase::Closed {
+            self.write_heartbeat(now);
+            self.write_grants(now);
+        }
+        if self.lanes.is_empty() {
+            return None;
+        }
+        let mut batch = self.lanes.begin_batch();
+        let mut bulk = 0;
+        while bulk < BULK_PER_BATCH
+            && let Some(key) = self.lanes.next_in_turn()
+        {
+            bulk += self.write_chunk(&mut batch, key);
+        }
+        self.lanes.end_batch(&mut batch);
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    /// Sends a part of a call: at once where it is small and nothing stands before it, else as credit
+    /// and turn allow.
+    pub(super) fn push(&mut self, key: Key, part: Part) {
+        let mut fields = std::mem::take(&mut self.fields);
+        self.push_fields(key, part, &fields);
+        fields.clear();
+        self.fields = fields;
+    }
+
+    fn push_fields(&mut self, key: Key, part: Part, fields: &[u8]) {
+        let Some(call) = self.calls.get_mut(key) else {
+            return;
+        };
+        if !call.over.is_open() || matches!(call.send.state, SendState::Ending | SendState::Ended) {
+            return;
+        }
+        let room = self.lanes.queued() < self.config.tunnel_queue;
+        let small = part.data.len() <= SMALL && part.data.len() <= call.send.window.available();
+        let at_once = call.send.queue.is_empty() && (part.data.is_empty() || (small && room));
+        let end_at = part.end.unwrap_or(fields.len());
+        let id = call.id;
+        if part.start {
+            call.send.state = SendState::Open;
+        }
+        if at_once {
+            let flags = flags(part.start, part.end.is_some());
+            if flags == Flags::NONE && part.data.is_empty() {
+                return;
+            }
+            let seq = call.send.next_data(part.data.len());
+            let header = FrameHeader {
+                id,
+                flags,
+                seq,
+                ..FrameHeader::default()
+            };
+            self.lanes.frame(&header, fields, &part.data);
+            if part.end.is_some() {
+                self.end_sent(key);
+            }
+            return;
+        }
+        if part.start {
+            let header = FrameHeader {
+                id,
+                flags: flags(true, false),
+                ..FrameHeader::default()
+            };
+            self.lanes.frame(&header, &fields[..end_at], &[]);
+        }
+        call.send.queue.push(part.data);
+        if part.end.is_some() {
+            call.send.state = SendState::Ending;
+            call.send.end = Some(Bytes::copy_from_slice(&fields[end_at..]));
+        }
+        self.enlist(key);
+    }
+
+    /// Gives a call its place in the second lane, if it can use it.
+    pub(super) fn enlist(&mut self, key: Key) {
+        if let Some(call) = self.calls.get_mut(key)
+            && call.send.sendable()
+            && !std::mem::replace(&mut call.send.in_lane, true)
+        {
+            self.lanes.enlist(key);
+        }
+    }
+
+    /// Sends one chunk of the call whose turn it is. Returns its length in bytes.
+    fn write_chunk(&mut self, batch: &mut Batch, key: Key) -> usize {
+        let Some(call) = self.calls.get_mut(key) else {
+            return 0;
+        };
+        call.send.in_lane = false;
+        if !call.send.sendable() {
+            return 0;
+        }
+        let data = call.send.queue.pop(CHUNK.min(call.send.window.available()));
+        let seq = call.send.next_data(data.len());
+        let end = call
+            .send
+            .queue
+            .is_empty()
+            .then(|| call.send.end.take())
+            .flatten();
+        let header = FrameHeader {
+            id: call.id,
+            flags: flags(false, end.is_some()),
+            seq,
+            ..FrameHeader::default()
+        };
+        let len = data.len();
+        self.lanes
+            .chunk(batch, &header, end.as_deref().unwrap_or_default(), data);
+        if end.is_some() {
+            self.end_sent(key);
+        }
+        self.enlist(key);
+        self.tell_writable(key);
+        len
+    }
+
+    fn end_sent(&mut self, key: Key) {
+        if R::RESPONDS {
+            self.finish(key, Over::ByUs);
+        } else if let Some(call) = self.calls.get_mut(key) {
+            call.send.state = SendState::Ended;
+        }
+    }
+
+    pub(super) fn write_reset(&mut self, id: u64, code: u32, refused: bool) {
+        let flags = if refused {
+            Flags::RESET | Flags::REFUSED
+        } else {
+            Flags::RESET
+        };
+        let header = FrameHeader {
+            id,
+            flags,
+            reset_code: code,
+            ..FrameHeader::default()
+        };
+        self.lanes.frame(&header, &[], &[]);
+    }
+
+    fn write_heartbeat(&mut self, now: Time) {
+        if let Some((nonce, reply_to)) = self.keepalive.take_due(now) {
+            R::heartbeat(
+                self,
+                Heartbeat {
+                    nonce,
+                    reply_to,
+                    services: Vec::new(),
+                },
+            );
+        }
+    }
+
+    fn write_grants(&mut self, now: Time) {
+        let growth = self.growth(now);
+        while let Some(key) = self.grants.pop_front() {
+            let Some(call) = self.calls.get_mut(key) else {
+                continue;
+            };
+            call.recv.grant_due = false;
+            if !call.over.is_open() {
+                continue;
+            }
+            let window = call.recv.window.take_grant(now, growth);
+            let header = FrameHeader {
+                id: call.id,
+                window,
+                ..FrameHeader::default()
+            };
+            if window > 0 {
+                self.lanes.frame(&header, &[], &[]);
+            }
+        }
+    }
+
+    /// Ends a call for a fault found here, and tells the peer.
+    pub(super) fn abort(&mut self, key: Key, fault: CallFault) {
+        let code = match &fault {
+            CallFault::Breach(_) => reset_code::PROTOCOL_ERROR,
+            CallFault::TooLarge(_) => reset_code::ENHANCE_YOUR_CALM,
+            _ => reset_code::CANCEL,
+        };
+        self.reset(key, code);
+        if let Some(call) = self.calls.get_mut(key) {
+            call.recv.fail(fault);
+        }
+        self.tell(key);
+    }
+}
+
+fn flags(start: bool, end: bool) -> Flags {
+    let mut flags = Flags::default();
+    if start {
+        flags = flags | Flags::OPEN;
+    }
+    if end {
+        flags = flags | Flags::HALF_CLOSE;
+    }
+    flags
+}
