@@ -126,7 +126,6 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         );
         summary.push(format!("{name:<12} {seconds:>6.1} s  {word}"));
         for failure in &tally.failures {
-            println!("  {failure}");
             summary.push(format!("    {failure}"));
         }
         passed += tally.passed;

@@ -14,6 +14,8 @@ mod suite;
 mod tidy;
 mod workspace;
 
+use std::process::ExitCode;
+
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -38,9 +40,20 @@ enum Task {
     Tidy,
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Not returned from main, which would add a backtrace where RUST_BACKTRACE is set.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
     let workspace = workspace::Workspace::load()?;
-    match Cli::parse().task {
+    match task {
         Task::Ci(args) => ci::run(&workspace, &args),
         Task::Cases(args) => cases::run(&workspace, &args),
         Task::Demo => demo::run(&workspace),

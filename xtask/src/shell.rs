@@ -86,6 +86,12 @@ pub(crate) fn watch(
             Ok(text) => line(&text),
             Err(RecvTimeoutError::Disconnected) => return Ok(child.wait()?),
             Err(RecvTimeoutError::Timeout) => {
+                if child.try_wait()?.is_some() {
+                    bail!(
+                        "{} left a process behind that holds its output",
+                        shown(command)
+                    );
+                }
                 child.kill()?;
                 child.wait()?;
                 bail!(
