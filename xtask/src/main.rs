@@ -1,3 +1,62 @@
-//! Tasks of this repository.
+//! Everything that is run from this repository, one file a task: `cargo xtask --help`.
 
-fn main() {}
+mod cases;
+mod ci;
+mod demo;
+mod ledger;
+mod lockfile;
+mod proves;
+mod purity;
+mod python;
+mod results;
+mod shell;
+mod suite;
+mod tidy;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    about = "Everything that is run from this repository",
+    max_term_width = 100
+)]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Everything that must hold before a change lands
+    Ci(ci::Args),
+    /// The case ledger: every case of behaviour, the tests that prove it, and their last result
+    Cases(cases::Args),
+    /// A gateway, two instances and a client on this machine: one call of each kind
+    Demo,
+    /// Rules about the text of the sources that no other tool checks
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().task) {
+        Ok(()) => ExitCode::SUCCESS,
+        // Not returned from main, which would add a backtrace where RUST_BACKTRACE is set.
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(task: Task) -> anyhow::Result<()> {
+    let workspace = workspace::Workspace::load()?;
+    match task {
+        Task::Ci(args) => ci::run(&workspace, &args),
+        Task::Cases(args) => cases::run(&workspace, &args),
+        Task::Demo => demo::run(&workspace),
+        Task::Tidy => tidy::run(&workspace),
+    }
+}
