@@ -166,6 +166,16 @@ impl<R: Role> Tunnel<R> {
         self.calls.get(key).map_or(0, |call| call.send.queue.len())
     }
 
+    /// Bytes of a call that [`Tunnel::recv`] could give now.
+    pub fn readable(&self, key: Key) -> usize {
+        self.calls.get(key).map_or(0, |call| call.recv.queued())
+    }
+
+    /// Whether a call is over: nothing more is sent on it.
+    pub fn is_over(&self, key: Key) -> bool {
+        self.calls.get(key).is_none_or(|call| !call.over.is_open())
+    }
+
     /// Whether all that was to be sent on a call, its end included, was sent.
     pub fn is_flushed(&self, key: Key) -> bool {
         use crate::call::SendState::Ended;
