@@ -83,11 +83,11 @@ impl<P: Default + Sealed> Part for P {}
 pub trait Sealed {
     /// Takes the field in if it is one of this part's.
     #[doc(hidden)]
-    fn set(&mut self, number: u32, value: Input<'_>, list: &mut List) -> Result<(), Fault>;
+    fn set(&mut self, number: u32, value: Input<'_>, scratch: &mut Scratch) -> Result<(), Fault>;
 
     /// What can only be judged after the last field.
     #[doc(hidden)]
-    fn check(&self) -> Result<(), Breach> {
+    fn check(&mut self, _scratch: Scratch) -> Result<(), Breach> {
         Ok(())
     }
 }
@@ -99,9 +99,12 @@ pub struct Input<'a> {
     body: &'a Bytes,
 }
 
-/// The metadata list of one part, while it is read.
-pub struct List {
-    left: usize,
+/// What a part needs while it is read.
+#[derive(Default)]
+pub struct Scratch {
+    /// What is left of the limit on the metadata list.
+    list_left: usize,
+    content_type: Bytes,
 }
 
 /// Whose end a field's error is.
@@ -205,24 +208,25 @@ impl<S: Part, E: Part> Draft<S, E> {
 /// flag may come later.
 struct PartDraft<P> {
     part: P,
-    list: List,
+    scratch: Scratch,
     breach: Option<Breach>,
 }
 
 impl<P: Part> PartDraft<P> {
     fn new(limits: &Limits) -> Self {
-        let list = List {
-            left: limits.metadata_list,
+        let scratch = Scratch {
+            list_left: limits.metadata_list,
+            ..Scratch::default()
         };
         Self {
             part: P::default(),
-            list,
+            scratch,
             breach: None,
         }
     }
 
     fn set(&mut self, number: u32, input: Input<'_>) -> Result<(), Malformed> {
-        match self.part.set(number, input, &mut self.list) {
+        match self.part.set(number, input, &mut self.scratch) {
             Ok(()) => Ok(()),
             Err(Fault::Malformed(malformed)) => Err(malformed),
             Err(Fault::Breach(breach)) => {
@@ -232,16 +236,16 @@ impl<P: Part> PartDraft<P> {
         }
     }
 
-    fn finish(self) -> Result<P, Breach> {
+    fn finish(mut self) -> Result<P, Breach> {
         match self.breach {
             Some(breach) => Err(breach),
-            None => self.part.check().map(|()| self.part),
+            None => self.part.check(self.scratch).map(|()| self.part),
         }
     }
 }
 
 impl Sealed for Open {
-    fn set(&mut self, number: u32, input: Input<'_>, list: &mut List) -> Result<(), Fault> {
+    fn set(&mut self, number: u32, input: Input<'_>, scratch: &mut Scratch) -> Result<(), Fault> {
         match number {
             5 => self.method = input.text(Breach::Method)?,
             6 => self.authority = input.text(Breach::Authority)?,
@@ -249,14 +253,15 @@ impl Sealed for Open {
                 let timeout_us = input.value.uint64()?;
                 self.timeout = (timeout_us != 0).then(|| Duration::from_micros(timeout_us));
             }
-            8 => self.content_type = input.content_type()?,
-            9 => list.append(&mut self.metadata, input, metadata::is_forwarded_request)?,
+            8 => scratch.content_type = input.shared()?,
+            9 => scratch.append(&mut self.metadata, input, metadata::is_forwarded_request)?,
             _ => {}
         }
         Ok(())
     }
 
-    fn check(&self) -> Result<(), Breach> {
+    fn check(&mut self, scratch: Scratch) -> Result<(), Breach> {
+        self.content_type = scratch.content_type()?;
         let is_path = self.method.starts_with('/')
             && !self.method.bytes().any(|byte| byte <= b' ' || byte == 0x7f);
         if is_path { Ok(()) } else { Err(Breach::Method) }
@@ -264,18 +269,23 @@ impl Sealed for Open {
 }
 
 impl Sealed for Head {
-    fn set(&mut self, number: u32, input: Input<'_>, list: &mut List) -> Result<(), Fault> {
+    fn set(&mut self, number: u32, input: Input<'_>, scratch: &mut Scratch) -> Result<(), Fault> {
         match number {
-            8 => self.content_type = input.content_type()?,
-            9 => list.append(&mut self.metadata, input, metadata::is_forwarded_response)?,
+            8 => scratch.content_type = input.shared()?,
+            9 => scratch.append(&mut self.metadata, input, metadata::is_forwarded_response)?,
             _ => {}
         }
+        Ok(())
+    }
+
+    fn check(&mut self, scratch: Scratch) -> Result<(), Breach> {
+        self.content_type = scratch.content_type()?;
         Ok(())
     }
 }
 
 impl Sealed for Trailers {
-    fn set(&mut self, number: u32, input: Input<'_>, list: &mut List) -> Result<(), Fault> {
+    fn set(&mut self, number: u32, input: Input<'_>, scratch: &mut Scratch) -> Result<(), Fault> {
         match number {
             11 => {
                 let status = input.value.uint32()?;
@@ -283,7 +293,7 @@ impl Sealed for Trailers {
             }
             12 => self.message = input.shared()?,
             13 => self.details = input.shared()?,
-            14 => list.append(&mut self.metadata, input, metadata::is_forwarded_trailer)?,
+            14 => scratch.append(&mut self.metadata, input, metadata::is_forwarded_trailer)?,
             _ => {}
         }
         Ok(())
@@ -291,7 +301,7 @@ impl Sealed for Trailers {
 }
 
 impl Sealed for () {
-    fn set(&mut self, _: u32, _: Input<'_>, _: &mut List) -> Result<(), Fault> {
+    fn set(&mut self, _: u32, _: Input<'_>, _: &mut Scratch) -> Result<(), Fault> {
         Ok(())
     }
 }
@@ -304,14 +314,6 @@ impl<'a> Input<'a> {
     fn text(self, breach: Breach) -> Result<String, Fault> {
         let text = str::from_utf8(self.value.bytes()?).map_err(|_| Fault::Breach(breach))?;
         Ok(text.to_owned())
-    }
-
-    fn content_type(self) -> Result<Option<HeaderValue>, Fault> {
-        let value = self.shared()?;
-        if value.is_empty() {
-            return Ok(None);
-        }
-        header_value(value).map(Some).map_err(Fault::Breach)
     }
 
     /// Key and value of a `Metadata` message.
@@ -328,7 +330,16 @@ impl<'a> Input<'a> {
     }
 }
 
-impl List {
+impl Scratch {
+    fn content_type(self) -> Result<Option<HeaderValue>, Breach> {
+        let value = self.content_type;
+        if value.is_empty() {
+            Ok(None)
+        } else {
+            header_value(value).map(Some)
+        }
+    }
+
     /// Reserved headers are dropped, whatever the peer means by them; they count all the same.
     /// Past the limit nothing is kept, so a peer's list never takes more memory than that.
     fn append(
@@ -339,13 +350,12 @@ impl List {
     ) -> Result<(), Fault> {
         let (key, value) = input.entry()?;
         let size = metadata::entry_size(key.len(), value.len());
-        let Some(left) = self.left.checked_sub(size) else {
-            self.left = 0;
+        let Some(left) = self.list_left.checked_sub(size) else {
+            self.list_left = 0;
             return Err(Fault::Breach(Breach::MetadataTooLarge));
         };
-        self.left = left;
-        let name =
-            HeaderName::from_lowercase(key).map_err(|_| Fault::Breach(Breach::HeaderName))?;
+        self.list_left = left;
+        let name = header_name(key).map_err(Fault::Breach)?;
         let value = header_value(input.body.slice_ref(value)).map_err(Fault::Breach)?;
         if is_forwarded(&name) {
             // A HeaderMap holds 32,768 names, however large the limit is.
@@ -354,6 +364,14 @@ impl List {
         }
         Ok(())
     }
+}
+
+/// Not `HeaderName::from_lowercase`, which takes `"` too.
+fn header_name(key: &[u8]) -> Result<HeaderName, Breach> {
+    HeaderName::from_bytes(key)
+        .ok()
+        .filter(|name| name.as_str().as_bytes() == key)
+        .ok_or(Breach::HeaderName)
 }
 
 fn header_value(value: Bytes) -> Result<HeaderValue, Breach> {

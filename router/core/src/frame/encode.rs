@@ -52,7 +52,7 @@ pub fn write_frame(
 }
 
 /// Appends the fields of OPEN. Reserved headers are left out, and so is the default content type.
-/// A timeout is rounded up to a whole microsecond: 0 would mean none.
+/// A timeout is cut to whole microseconds, but never to 0, which would mean none.
 pub fn encode_open(
     out: &mut BytesMut,
     method: &str,
