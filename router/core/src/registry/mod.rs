@@ -324,6 +324,8 @@ impl Registration {
 }
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

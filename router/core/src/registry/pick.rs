@@ -1,7 +1,8 @@
 //! Which instance takes a call.
 
+use super::key::Slots;
 use super::registration::CATCH_ALL;
-use super::{Key, Registry};
+use super::{Entry, Key, Registry};
 
 /// Why no instance takes a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -75,16 +76,11 @@ impl<T: Clone> Registry<T> {
         if let Some(key) = by_name.and_then(|offering| offering.rotation.take(&accept)) {
             return Some(key);
         }
-        // One that offers `*` and also names this service is not in the rotation above only if it
-        // said that it does not serve it: `*` must not overrule that.
         let entries = &self.entries;
-        let names_it = |key| {
-            entries
-                .get(key)
-                .is_some_and(|e| e.registration.service(service).is_some())
-        };
         let by_any = self.offerings.get_mut(CATCH_ALL)?;
-        by_any.rotation.take(|key| accept(key) && !names_it(key))
+        by_any
+            .rotation
+            .take(|key| accept(key) && leaves_to_any(entries, key, service))
     }
 
     fn why_none(&self, service: &str) -> PickError {
@@ -96,4 +92,14 @@ impl<T: Clone> Registry<T> {
             PickError::UnknownService
         }
     }
+}
+
+/// Whether `*` decides about this instance's calls of `service`.
+///
+/// One that offers `*` and also names the service is missing from the rotation of that name only if
+/// it said that it does not serve it, and `*` must not overrule that.
+pub(super) fn leaves_to_any<T>(entries: &Slots<Entry<T>>, key: Key, service: &str) -> bool {
+    entries
+        .get(key)
+        .is_some_and(|entry| entry.registration.service(service).is_none())
 }

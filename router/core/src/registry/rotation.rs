@@ -61,7 +61,23 @@ impl Rotation {
 
     /// The first acceptable member in order of turns, which thereby goes to the end. Members that
     /// are not acceptable keep their turn.
-    pub(super) fn take(&mut self, mut accept: impl FnMut(Key) -> bool) -> Option<Key> {
+    pub(super) fn take(&mut self, accept: impl Fn(Key) -> bool) -> Option<Key> {
+        let at = self.find(accept)?;
+        if self.head == Some(at) {
+            self.head = Some(self.nodes[at as usize].next);
+        } else {
+            self.unlink(at);
+            self.link_last(at);
+        }
+        Some(self.nodes[at as usize].member)
+    }
+
+    /// Whether [`take`](Self::take) would find a member.
+    pub(super) fn any(&self, accept: impl Fn(Key) -> bool) -> bool {
+        self.find(accept).is_some()
+    }
+
+    fn find(&self, accept: impl Fn(Key) -> bool) -> Option<u32> {
         let head = self.head?;
         let mut at = head;
         while !accept(self.nodes[at as usize].member) {
@@ -70,13 +86,7 @@ impl Rotation {
                 return None;
             }
         }
-        if at == head {
-            self.head = Some(self.nodes[at as usize].next);
-        } else {
-            self.unlink(at);
-            self.link_last(at);
-        }
-        Some(self.nodes[at as usize].member)
+        Some(at)
     }
 
     fn link_last(&mut self, at: u32) {

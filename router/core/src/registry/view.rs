@@ -2,6 +2,7 @@
 
 use grpcrouter_proto::v1::{HealthStatus, Instance, ServiceInfo};
 
+use super::pick::leaves_to_any;
 use super::registration::CATCH_ALL;
 use super::{Entry, Key, Registry};
 
@@ -32,13 +33,15 @@ impl<T: Clone> Registry<T> {
         if service.is_empty() {
             return Some(HealthStatus::Healthy);
         }
-        let mut offerings = [service, CATCH_ALL]
-            .into_iter()
-            .filter_map(|name| self.offerings.get(name))
-            .peekable();
-        offerings.peek()?;
+        let by_name = self.offerings.get(service);
+        let by_any = self.offerings.get(CATCH_ALL);
+        if by_name.is_none() && by_any.is_none() {
+            return None;
+        }
+        let accept = |key| leaves_to_any(&self.entries, key, service);
         Some(aggregate(
-            offerings.any(|offering| !offering.rotation.is_empty()),
+            by_name.is_some_and(|offering| !offering.rotation.is_empty())
+                || by_any.is_some_and(|offering| offering.rotation.any(accept)),
         ))
     }
 
