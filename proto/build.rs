@@ -5,6 +5,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(["grpcrouter/v1/router.proto"], ["."])?;
     tonic_prost_build::configure()
         .bytes(".")
+        .btree_map(".")
         .client_mod_attribute(".", "#[cfg(feature = \"service\")]")
         .server_mod_attribute(".", "#[cfg(feature = \"service\")]")
         .compile_fds(descriptors)?;

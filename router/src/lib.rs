@@ -1,1 +1,38 @@
-//! grpcrouter
+//! Call any gRPC server behind a firewall: it dials out, clients call the gateway.
+//!
+//! An **instance** dials out to a **gateway** and holds one tunnel to it. **Clients** call the gateway
+//! with their ordinary stubs; the gateway picks an instance and carries the call over the tunnel, all
+//! four kinds, with nothing buffered beyond a [declared bound](Bound).
+//!
+//! - [`Gateway`]: listens for clients and for tunnels, or mounts in another server.
+//! - [`Instance`]: serves any tower service of HTTP requests, such as tonic's `Routes`, through gateways.
+//! - [`Upstream`]: a service that calls a local gRPC server, in any language; with it an instance is an
+//!   **agent**.
+//!
+//! Listener, dialer, clock and random seed are parameters, so that all of it also runs on a simulated
+//! network.
+
+mod agent;
+mod clock;
+mod flag;
+mod gateway;
+mod h2_service;
+mod instance;
+mod net;
+mod outflow;
+mod status;
+mod tunnel;
+
+pub use agent::{Agent, AgentConfig, AgentError, Upstream, UpstreamBody};
+pub use clock::{Clock, first_epoch};
+pub use gateway::{
+    Bound, Counted, Gateway, GatewayBody, GatewayConfig, GatewayService, Gauge, Gauges,
+};
+pub use grpcrouter_core::Config as TunnelConfig;
+pub use grpcrouter_core::registry::RegistryLimits;
+pub use grpcrouter_proto as proto;
+pub use instance::{Backoff, Instance, InstanceConfig, InstanceError, InstanceHandle, RequestBody};
+pub use net::{
+    BoxFuture, BoxIo, Dialer, InvalidTarget, Io, Listener, Target, TcpDialer, TcpListener,
+};
+pub use status::{Code, GatewayStatus, INSTANCE, REASON, Reason};

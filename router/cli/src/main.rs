@@ -1,3 +1,102 @@
-//! The grpcrouter command line.
+//! `grpcrouter`: call any gRPC server behind a firewall.
 
-fn main() {}
+mod agent;
+mod args;
+mod gateway;
+mod instances;
+mod logs;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Call any gRPC server behind a firewall: it dials out, clients call the gateway.
+#[derive(Debug, Parser)]
+#[command(version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    logs: logs::LogArgs,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a gateway: clients call it, instances dial it.
+    Gateway(gateway::GatewayArgs),
+    /// Run an agent: an instance for a gRPC server on this machine, in any language.
+    Agent(agent::AgentArgs),
+    /// Show who is registered with a gateway.
+    Instances(instances::InstancesArgs),
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done, or stopped by SIGTERM or SIGINT after draining
+  1  failed; the last line on stderr says why
+  2  the command line is wrong
+  3  agent: another process took over this id, and has it for good
+  4  agent: a gateway refused the registration, and would again
+  5  gateway: calls were still running when the time for draining ended";
+
+/// Why a command failed: its exit code, and one line.
+struct Failure {
+    code: u8,
+    message: String,
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self {
+            code: 1,
+            message: error.to_string(),
+        }
+    }
+}
+
+impl Failure {
+    fn new(code: u8, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let Cli { logs, command } = Cli::parse();
+    if let Err(message) = logs::init(&logs) {
+        eprintln!("error: {message}");
+        return ExitCode::from(2);
+    }
+    let done = match command {
+        Command::Gateway(args) => gateway::run(args).await,
+        Command::Agent(args) => agent::run(args).await,
+        Command::Instances(args) => instances::run(args).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure { code, message }) => {
+            eprintln!("error: {message}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Waits until the process is asked to stop.
+async fn stopped() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = async |kind| match signal(kind) {
+        Ok(mut signal) => {
+            signal.recv().await;
+        }
+        // Where signals cannot be had, the process is ended without draining.
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        biased;
+        () = wait(SignalKind::terminate()) => {}
+        () = wait(SignalKind::interrupt()) => {}
+    }
+}

@@ -33,6 +33,7 @@ pub struct RecvHalf<S, E> {
     start: Option<S>,
     queue: Buffer,
     outcome: Option<Result<E, CallFault>>,
+    fault: Option<CallFault>,
 }
 
 /// The states of a receiving half.
@@ -73,6 +74,7 @@ impl<S, E> RecvHalf<S, E> {
             start: None,
             queue: Buffer::default(),
             outcome: None,
+            fault: None,
         }
     }
 
@@ -128,7 +130,8 @@ impl<S, E> RecvHalf<S, E> {
         self.state = RecvState::Ended;
         self.start = None;
         self.queue.clear();
-        self.outcome = Some(Err(fault));
+        self.outcome = Some(Err(fault.clone()));
+        self.fault = Some(fault);
     }
 
     /// Takes what is next, of data at most `max` bytes. `max` of 0 leaves data where it is.
@@ -155,9 +158,9 @@ impl<S, E> RecvHalf<S, E> {
         self.start.is_none() && self.queue.is_empty() && self.outcome.is_some()
     }
 
-    /// The fault that ended the call, while nobody has taken it.
+    /// The fault that ended the call, taken or not.
     pub fn fault(&self) -> Option<&CallFault> {
-        self.outcome.as_ref()?.as_ref().err()
+        self.fault.as_ref()
     }
 
     /// Bytes that wait for their reader.

@@ -108,6 +108,8 @@ pub enum Event<R: Role> {
     Readable(Key),
     /// Queued data of this call moved on, or the call ended.
     Writable(Key),
+    /// No call is left on a tunnel that takes no new ones.
+    Drained,
     /// The tunnel ended, with all its calls; nothing follows.
     Closed(TunnelError),
 }
@@ -184,7 +186,7 @@ impl<R: Role> Tunnel<R> {
             .is_none_or(|call| call.send.state == Ended)
     }
 
-    /// Why a call failed, while [`Tunnel::recv`] has not given it out.
+    /// Why a call failed, whether or not [`Tunnel::recv`] gave it out.
     pub fn fault(&self, key: Key) -> Option<&CallFault> {
         self.calls.get(key)?.recv.fault()
     }
@@ -236,6 +238,7 @@ impl<R: Role> Tunnel<R> {
         {
             self.deadlines.remove(&(at, key));
         }
+        self.tell_drained();
     }
 
     /// The next thing that the caller must know.
@@ -359,6 +362,12 @@ impl<R: Role> Tunnel<R> {
     fn tell(&mut self, key: Key) {
         self.tell_readable(key);
         self.tell_writable(key);
+    }
+
+    fn tell_drained(&mut self) {
+        if self.phase == Phase::Draining && self.calls.is_empty() {
+            self.events.push_back(Event::Drained);
+        }
     }
 
     fn tell_readable(&mut self, key: Key) {

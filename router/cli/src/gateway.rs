@@ -1,0 +1,167 @@
+//! `grpcrouter gateway`.
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use clap::Args;
+use grpcrouter::{Clock, Gateway, GatewayConfig, Listener, TcpListener, TunnelConfig};
+use tracing::info;
+
+use crate::{Failure, args, stopped};
+
+const ABOUT_BOUND: &str = "\
+In-flight bound B: what a sender can have handed over that its reader has not taken, per call and
+direction, beyond the reader's own window. It does not depend on the length of messages or calls.
+  requests:   client window + 16KiB (kept for a second try) + call window + 64KiB (send buffer)
+  responses:  64KiB (agent's window) + 32KiB (a piece) + call window + 64KiB (send buffer)
+With the defaults B is 245760 bytes, or 1212416 once call windows have grown to --call-window-max,
+which needs a round trip of 2 ms or more. The gateway logs its B when it starts.";
+
+/// Run a gateway.
+#[derive(Debug, Args)]
+#[command(after_help = ABOUT_BOUND)]
+pub(crate) struct GatewayArgs {
+    /// Where clients call. Port 0 takes any free port.
+    #[arg(long, value_name = "ADDR")]
+    listen: SocketAddr,
+    /// Where instances dial. Without it both use --listen, and whoever can call can register.
+    #[arg(long, value_name = "ADDR")]
+    tunnel_listen: Option<SocketAddr>,
+    /// How the gateway names itself to its instances.
+    #[arg(long, value_name = "ID", default_value = "gateway")]
+    gateway_id: String,
+    /// Other gateways that instances may dial too; told to each when it registers.
+    #[arg(long = "also", value_name = "URI")]
+    gateways: Vec<String>,
+    /// One log line a call.
+    #[arg(long)]
+    access_log: bool,
+    /// How often both ends of a tunnel send a heartbeat; silence of twice this long ends it.
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = args::time)]
+    heartbeat_interval: Duration,
+    /// How long running calls may take to finish after SIGTERM.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = args::time)]
+    drain_timeout: Duration,
+    /// How long a client may be silent before it is pinged, and may take to answer.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = args::time)]
+    client_keepalive: Duration,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitArgs {
+    /// What a client may send ahead of the tunnel, per call.
+    #[arg(long, value_name = "SIZE", default_value = "80KiB", value_parser = args::bytes)]
+    client_window: u32,
+    /// What may be under way on the tunnel, per call and direction.
+    #[arg(long, value_name = "SIZE", default_value = "80KiB", value_parser = args::bytes)]
+    call_window: u32,
+    /// What a call window may grow to while its reader keeps up over a long round trip. As
+    /// --call-window, it turns growth off.
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = args::bytes)]
+    call_window_max: u32,
+    /// What all calls of a tunnel together may have queued for its transport.
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = args::bytes)]
+    tunnel_queue: u32,
+    /// Calls at once on a tunnel.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    max_calls: u32,
+    /// Calls at once on a client connection.
+    #[arg(long, value_name = "N", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..))]
+    max_streams: u32,
+    /// Connections at once on each port.
+    #[arg(long, value_name = "N", default_value_t = 16_384)]
+    max_connections: usize,
+    /// Connections at once from one address on the tunnel port.
+    #[arg(long, value_name = "N", default_value_t = 1_024)]
+    max_connections_per_ip: usize,
+    /// The longest list of metadata, per call and direction.
+    #[arg(long, value_name = "SIZE", default_value = "16KiB", value_parser = args::bytes)]
+    max_metadata: u32,
+    /// The longest message in either direction. Without it any length passes: no message is ever held
+    /// whole.
+    #[arg(long, value_name = "SIZE", value_parser = args::bytes)]
+    message_max: Option<u32>,
+}
+
+/// Runs a gateway until it is told to stop, then drains it.
+pub(crate) async fn run(args: GatewayArgs) -> Result<(), Failure> {
+    let clients = bind(args.listen).await?;
+    let tunnels = match args.tunnel_listen {
+        Some(addr) => Some(bind(addr).await?),
+        None => None,
+    };
+    let client_addr = clients.local_addr()?;
+    let tunnel_addr = match &tunnels {
+        Some(tunnels) => tunnels.local_addr()?,
+        None => client_addr,
+    };
+    let gateway = Gateway::new(config(args), Clock::start());
+    let bound = gateway.bound();
+    info!(
+        bytes = bound.fixed,
+        bytes_grown = bound.grown,
+        "in-flight bound B per call and direction"
+    );
+    let serving = {
+        let gateway = gateway.clone();
+        async move {
+            match tunnels {
+                Some(tunnels) => {
+                    tokio::join!(
+                        gateway.serve_clients(clients),
+                        gateway.serve_tunnels(tunnels)
+                    );
+                }
+                None => {
+                    info!("one port for clients and tunnels: whoever can call can register");
+                    gateway.serve_both(clients).await;
+                }
+            }
+        }
+    };
+    tokio::spawn(serving);
+    println!("ready client={client_addr} tunnel={tunnel_addr}");
+    stopped().await;
+    match gateway.drain().await {
+        0 => Ok(()),
+        left => Err(Failure::new(
+            5,
+            format!("{left} calls did not finish in time"),
+        )),
+    }
+}
+
+async fn bind(addr: SocketAddr) -> Result<TcpListener, Failure> {
+    let failed = |error: io::Error| Failure::new(1, format!("cannot listen on {addr}: {error}"));
+    TcpListener::bind(addr).await.map_err(failed)
+}
+
+fn config(args: GatewayArgs) -> GatewayConfig {
+    let limits = args.limits;
+    GatewayConfig {
+        gateway_id: args.gateway_id,
+        tunnel: TunnelConfig {
+            call_window: limits.call_window,
+            call_window_max: limits.call_window_max.max(limits.call_window),
+            tunnel_queue: limits.tunnel_queue as usize,
+            max_calls: limits.max_calls,
+            max_metadata: limits.max_metadata as usize,
+            message_max: limits.message_max,
+            heartbeat_interval: args.heartbeat_interval,
+            ..TunnelConfig::default()
+        },
+        client_window: limits.client_window,
+        max_streams: limits.max_streams,
+        max_connections: limits.max_connections,
+        max_connections_per_ip: limits.max_connections_per_ip,
+        client_keepalive: args.client_keepalive,
+        drain_timeout: args.drain_timeout,
+        gateways: args.gateways,
+        access_log: args.access_log,
+        ..GatewayConfig::default()
+    }
+}

@@ -1,0 +1,122 @@
+//! `grpcrouter instances`.
+
+use clap::Args;
+use grpcrouter::Target;
+use grpcrouter_proto::v1::instance_event::Kind;
+use grpcrouter_proto::v1::router_client::RouterClient;
+use grpcrouter_proto::v1::{
+    HealthStatus, Instance, ListInstancesRequest, ServiceInfo, WatchInstancesRequest,
+};
+use serde_json::{Value, json};
+
+use crate::Failure;
+
+/// Show who is registered with a gateway.
+#[derive(Debug, Args)]
+pub(crate) struct InstancesArgs {
+    /// A gateway's tunnel port, as http://HOST:PORT.
+    #[arg(long, value_name = "URI")]
+    gateway: Target,
+    /// Only instances that offer this service.
+    #[arg(long, value_name = "NAME", default_value = "")]
+    service: String,
+    /// Go on showing what changes.
+    #[arg(long)]
+    watch: bool,
+    /// One JSON object a line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Lists or watches.
+pub(crate) async fn run(args: InstancesArgs) -> Result<(), Failure> {
+    let InstancesArgs {
+        gateway,
+        service,
+        watch,
+        json,
+    } = args;
+    let failed = |what: &str| Failure::new(1, format!("gateway {gateway}: {what}"));
+    let mut client = RouterClient::connect(gateway.to_string())
+        .await
+        .map_err(|_| failed("cannot connect; is it running, and is this its tunnel port?"))?;
+    if !watch {
+        let request = ListInstancesRequest { service };
+        let list = client
+            .list_instances(request)
+            .await
+            .map_err(|s| failed(s.message()))?;
+        for instance in list.into_inner().instances {
+            show(json, "", &instance);
+        }
+        return Ok(());
+    }
+    let request = WatchInstancesRequest { service };
+    let events = client
+        .watch_instances(request)
+        .await
+        .map_err(|s| failed(s.message()))?;
+    let mut events = events.into_inner();
+    while let Some(event) = events.message().await.map_err(|s| failed(s.message()))? {
+        let kind = match event.kind() {
+            Kind::Added => "added",
+            Kind::Updated => "updated",
+            Kind::Removed => "removed",
+            Kind::SnapshotEnd | Kind::Unspecified => continue,
+        };
+        if let Some(instance) = &event.instance {
+            show(json, kind, instance);
+        }
+    }
+    Ok(())
+}
+
+fn show(as_json: bool, kind: &str, instance: &Instance) {
+    if as_json {
+        println!("{}", object(kind, instance));
+        return;
+    }
+    let services: Vec<_> = instance.services.iter().map(line).collect();
+    let labels: Vec<_> = instance
+        .labels
+        .iter()
+        .map(|(k, v)| format!("{k}={v}"))
+        .collect();
+    let mut words = vec![instance.instance_id.clone(), services.join(",")];
+    if !kind.is_empty() {
+        words.insert(0, kind.to_owned());
+    }
+    words.extend(labels);
+    if instance.draining {
+        words.push("draining".to_owned());
+    }
+    println!("{}", words.join("  "));
+}
+
+fn line(service: &ServiceInfo) -> String {
+    match service.health() {
+        HealthStatus::Healthy | HealthStatus::Unknown => service.name.clone(),
+        health => format!("{} ({})", service.name, health.as_str_name().to_lowercase()),
+    }
+}
+
+fn object(kind: &str, instance: &Instance) -> Value {
+    let services: Vec<_> = instance
+        .services
+        .iter()
+        .map(|s| json!({"name": s.name, "health": s.health().as_str_name()}))
+        .collect();
+    let mut object = json!({
+        "id": instance.instance_id,
+        "services": services,
+        "keys": instance.keys,
+        "labels": instance.labels,
+        "weight": instance.weight,
+        "version": instance.version,
+        "draining": instance.draining,
+    });
+    if !kind.is_empty() {
+        object["event"] = kind.into();
+    }
+    object
+}

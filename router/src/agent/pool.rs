@@ -1,0 +1,177 @@
+//! Connections to the upstream server.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use h2::client::{self, SendRequest};
+use tokio::time::timeout;
+
+use crate::gateway::{SEND_BUFFER, UPSTREAM_WINDOW};
+use crate::net::{Dialer, Target};
+use crate::tunnel::Payload;
+
+/// Connections at most: as many times the server's own limit of streams may be open.
+const CONNECTIONS_MAX: usize = 4;
+/// Streams that the connection's window has room for, all stalled.
+const STREAMS: u32 = 16 * 1024;
+/// As at the gateway.
+const DATA_FRAME_BUDGET: usize = 16 * 1024 * 1024;
+/// The longest list of headers, in bytes. Big status details must pass.
+const HEADER_LIST_MAX: u32 = 64 * 1024;
+
+/// Why the server could not be called: one line.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(super) enum PoolError {
+    #[error("cannot connect: {0}")]
+    Connect(Arc<std::io::Error>),
+    #[error("does not speak HTTP/2: {0}")]
+    Http2(String),
+    #[error("no connection within {0:?}")]
+    Timeout(Duration),
+    #[error("the server's limit of streams is reached on {CONNECTIONS_MAX} connections")]
+    Exhausted,
+}
+
+/// The connections that there are.
+pub(super) struct Pool {
+    pub(super) target: Target,
+    dialer: Arc<dyn Dialer>,
+    dial_timeout: Duration,
+    connections: Mutex<Vec<Arc<Connection>>>,
+    /// One dial at a time: those who wait for it then use what it brought.
+    dialling: tokio::sync::Mutex<()>,
+}
+
+struct Connection {
+    requests: SendRequest<Payload>,
+    open: AtomicUsize,
+    alive: AtomicBool,
+}
+
+/// A place for one call on a connection.
+#[derive(Debug)]
+pub(super) struct Lease {
+    connection: Arc<Connection>,
+    pub(super) requests: SendRequest<Payload>,
+}
+
+impl Pool {
+    pub(super) fn new(target: Target, dialer: Arc<dyn Dialer>, dial_timeout: Duration) -> Self {
+        let connections = Mutex::new(Vec::new());
+        Self {
+            target,
+            dialer,
+            dial_timeout,
+            connections,
+            dialling: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// A place for a call, on a connection with room or on a new one. Never waits for room.
+    pub(super) async fn lease(&self) -> Result<Lease, PoolError> {
+        if let Some(lease) = self.find() {
+            return Ok(lease);
+        }
+        let _dialling = self.dialling.lock().await;
+        if let Some(lease) = self.find() {
+            return Ok(lease);
+        }
+        if self.lock().len() >= CONNECTIONS_MAX {
+            return Err(PoolError::Exhausted);
+        }
+        let limit = self.dial_timeout;
+        let connected = timeout(limit, self.connect()).await;
+        let connection = Arc::new(connected.map_err(|_| PoolError::Timeout(limit))??);
+        self.lock().push(connection.clone());
+        Ok(Lease::new(connection))
+    }
+
+    fn find(&self) -> Option<Lease> {
+        let mut connections = self.lock();
+        connections.retain(|connection| connection.alive.load(Ordering::Acquire));
+        let free = connections.iter().find(|connection| {
+            let max = connection.requests.current_max_send_streams();
+            connection.open.load(Ordering::Acquire) < max
+        });
+        free.cloned().map(Lease::new)
+    }
+
+    async fn connect(&self) -> Result<Connection, PoolError> {
+        let dialled = self.dialer.dial(&self.target).await;
+        let io = dialled.map_err(|error| PoolError::Connect(Arc::new(error)))?;
+        let (requests, driver) = client::Builder::new()
+            .initial_window_size(UPSTREAM_WINDOW)
+            .initial_connection_window_size(UPSTREAM_WINDOW * STREAMS)
+            .max_send_buffer_size(SEND_BUFFER)
+            .max_header_list_size(HEADER_LIST_MAX)
+            .data_frame_budget(DATA_FRAME_BUDGET)
+            .enable_push(false)
+            .handshake(io)
+            .await
+            .map_err(|error| PoolError::Http2(error.to_string()))?;
+        let task = tokio::spawn(driver);
+        // A server that speaks something else says so at once, in its first bytes.
+        let mut probe = requests.clone();
+        std::future::poll_fn(|cx| probe.poll_ready(cx))
+            .await
+            .map_err(|error| PoolError::Http2(error.to_string()))?;
+        let connection = Connection {
+            requests,
+            open: AtomicUsize::new(0),
+            alive: AtomicBool::new(true),
+        };
+        tokio::spawn(async move {
+            if let Ok(Err(error)) = task.await {
+                tracing::debug!("connection to the upstream ended: {error}");
+            }
+        });
+        Ok(connection)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Arc<Connection>>> {
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Lease {
+    fn new(connection: Arc<Connection>) -> Self {
+        connection.open.fetch_add(1, Ordering::AcqRel);
+        let requests = connection.requests.clone();
+        Self {
+            connection,
+            requests,
+        }
+    }
+
+    /// The connection takes no more calls: the next one gets another.
+    pub(super) fn retire(&self) {
+        self.connection.alive.store(false, Ordering::Release);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.connection.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl std::fmt::Debug for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let connections = self.lock().len();
+        f.debug_struct("Pool")
+            .field("target", &self.target)
+            .field("connections", &connections)
+            .finish()
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("open", &self.open)
+            .finish_non_exhaustive()
+    }
+}

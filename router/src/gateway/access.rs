@@ -1,0 +1,91 @@
+//! The access log: one line a call.
+
+use grpcrouter_core::Time;
+use http::request::Parts;
+
+use crate::status::GatewayStatus;
+
+use super::Shared;
+use super::request::Refusal;
+
+/// Collects what is to be said of a call, and says it when it is dropped.
+pub(super) struct Access<'a> {
+    shared: &'a Shared,
+    path: &'a str,
+    started: Time,
+    outcome: Outcome,
+    received: u64,
+    sent: u64,
+}
+
+enum Outcome {
+    None,
+    Gone,
+    Http(u16),
+    Code(u32),
+    Status(GatewayStatus),
+}
+
+impl<'a> Access<'a> {
+    pub(super) fn begin(shared: &'a Shared, parts: &'a Parts) -> Self {
+        let started = if shared.config.access_log {
+            shared.clock.now()
+        } else {
+            Time::ZERO
+        };
+        let outcome = Outcome::None;
+        Self {
+            shared,
+            path: parts.uri.path(),
+            started,
+            outcome,
+            received: 0,
+            sent: 0,
+        }
+    }
+
+    pub(super) fn bytes(&mut self, received: u64, sent: u64) {
+        (self.received, self.sent) = (received, sent);
+    }
+
+    pub(super) fn code(&mut self, code: u32) {
+        self.outcome = Outcome::Code(code);
+    }
+
+    pub(super) fn gone(&mut self) {
+        self.outcome = Outcome::Gone;
+    }
+
+    pub(super) fn status(&mut self, status: &GatewayStatus) {
+        if self.shared.config.access_log {
+            self.outcome = Outcome::Status(status.clone());
+        }
+    }
+
+    pub(super) fn refused(&mut self, refusal: &Refusal) {
+        match refusal {
+            Refusal::Http(status, _) => self.outcome = Outcome::Http(status.as_u16()),
+            Refusal::Grpc(status) => self.status(status),
+        }
+    }
+}
+
+impl Drop for Access<'_> {
+    fn drop(&mut self) {
+        if !self.shared.config.access_log {
+            return;
+        }
+        let (path, received, sent) = (self.path, self.received, self.sent);
+        let took_us = (self.shared.clock.now() - self.started).as_micros();
+        let (code, reason) = match &self.outcome {
+            Outcome::None | Outcome::Gone => ("-".to_owned(), "client-gone"),
+            Outcome::Http(status) => (format!("http-{status}"), "-"),
+            Outcome::Code(code) => (code.to_string(), "-"),
+            Outcome::Status(status) => ((status.code as u8).to_string(), status.reason.token()),
+        };
+        tracing::info!(
+            target: "grpcrouter::access",
+            path, code, reason, took_us, received, sent
+        );
+    }
+}

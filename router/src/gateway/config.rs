@@ -1,0 +1,110 @@
+//! What a gateway may use: every limit with its default and its reason.
+
+use std::time::Duration;
+
+use grpcrouter_core::Config;
+use grpcrouter_core::registry::RegistryLimits;
+
+/// The settings of a gateway.
+#[derive(Debug, Clone)]
+pub struct GatewayConfig {
+    /// How the gateway names itself to its instances.
+    pub gateway_id: String,
+    /// What each tunnel may use.
+    pub tunnel: Config,
+    /// What the registry may hold.
+    pub registry: RegistryLimits,
+    /// HTTP/2 stream window towards clients, in bytes: what a client may send ahead of the tunnel.
+    /// 80 KiB, as a call's window on the tunnel.
+    pub client_window: u32,
+    /// Calls at once on one client connection: MAX_CONCURRENT_STREAMS. 1,024. The connection's window is
+    /// this many stream windows, so that a stalled call never stops its siblings.
+    pub max_streams: u32,
+    /// Connections at once on each port. 16,384.
+    pub max_connections: usize,
+    /// Connections at once from one address on a port of tunnels. 1,024: a site behind one NAT.
+    pub max_connections_per_ip: usize,
+    /// How long a new connection may take to speak HTTP/2. 5 s.
+    pub preface_timeout: Duration,
+    /// How long a client may be silent before it is pinged, and how long it may take to answer. 30 s.
+    pub client_keepalive: Duration,
+    /// How long running calls may take to finish once the gateway drains. 30 s.
+    pub drain_timeout: Duration,
+    /// Other gateways that instances may dial too; told to each in its acknowledgement.
+    pub gateways: Vec<String>,
+    /// One line a call, through tracing's target `grpcrouter::access`.
+    pub access_log: bool,
+}
+
+impl Default for GatewayConfig {
+    fn default() -> Self {
+        Self {
+            gateway_id: "gateway".to_owned(),
+            tunnel: Config::default(),
+            registry: RegistryLimits::default(),
+            client_window: 80 * 1024,
+            max_streams: 1_024,
+            max_connections: 16_384,
+            max_connections_per_ip: 1_024,
+            preface_timeout: Duration::from_secs(5),
+            client_keepalive: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(30),
+            gateways: Vec::new(),
+            access_log: false,
+        }
+    }
+}
+
+/// What HTTP/2 may hold of one call on its way to a peer, in bytes: the send buffer of each hop.
+pub(crate) const SEND_BUFFER: usize = 64 * 1024;
+/// What is kept of a request to send it elsewhere when an instance declines it, in bytes.
+pub(crate) const REPLAY_MAX: usize = 16 * 1024;
+/// The agent's HTTP/2 stream window towards its server, in bytes.
+pub(crate) const UPSTREAM_WINDOW: u32 = 64 * 1024;
+/// What an instance takes of a response at a time, in bytes.
+pub(crate) const PIECE: usize = 32 * 1024;
+
+/// The in-flight bound B of a path through a gateway, per call and direction, in bytes.
+///
+/// What a sender can have handed over that its receiver has not taken is at most this, beyond the
+/// receiver's own window: it does not depend on the length of the call, of its messages, or of a stall.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bound {
+    /// With windows at their first size.
+    pub fixed: usize,
+    /// With windows grown as far as they may.
+    pub grown: usize,
+}
+
+impl GatewayConfig {
+    /// The bound of the path client, gateway, tunnel, agent.
+    ///
+    /// Requests: client window, what is kept for a second try, call window, the agent's send buffer.
+    /// Responses: the agent's window, a piece, call window, the gateway's send buffer.
+    pub fn bound(&self) -> Bound {
+        let with = |call_window: u32| {
+            let call_window = call_window as usize;
+            let request = self.client_window as usize + REPLAY_MAX + call_window + SEND_BUFFER;
+            let response = UPSTREAM_WINDOW as usize + PIECE + call_window + SEND_BUFFER;
+            request.max(response)
+        };
+        let tunnel = &self.tunnel;
+        Bound {
+            fixed: with(tunnel.call_window),
+            grown: with(tunnel.call_window.max(tunnel.call_window_max)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_hold_the_promised_bound() {
+        let bound = GatewayConfig::default().bound();
+        assert_eq!(bound.fixed, 240 * 1024);
+        assert!(bound.fixed <= 256 * 1024);
+        assert_eq!(bound.grown, 240 * 1024 + 1024 * 1024 - 80 * 1024);
+    }
+}

@@ -1,0 +1,226 @@
+//! One HTTP/2 connection of a client or an instance.
+
+use std::future::poll_fn;
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use grpcrouter_core::registry::Identity;
+use h2::server::{Connection, SendResponse};
+use h2::{Ping, PingPong, RecvStream};
+use http::Request;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, Sleep, sleep, timeout};
+
+use crate::flag::raised;
+use crate::h2_service;
+use crate::net::{BoxIo, Prefixed};
+use crate::tunnel::{H2Transport, Payload};
+
+use super::config::SEND_BUFFER;
+use super::listen::Serves;
+use super::{Shared, admin, health, register, relay, respond};
+
+/// Stream and connection window of a tunnel, in bytes: wide, because calls have credit of their own.
+pub(crate) const TUNNEL_WINDOW: u32 = 8 * 1024 * 1024;
+
+/// Unread small DATA frames that HTTP/2 bears on a connection, in its own measure (256 less the length
+/// of each). They are read eagerly, so this only guards against a flood.
+pub(crate) const DATA_FRAME_BUDGET: usize = 16 * 1024 * 1024;
+
+/// The longest list of headers that HTTP/2 takes, in bytes. Above `max_metadata`, so that a call whose
+/// list is a little too long gets a status rather than a reset.
+const HEADER_LIST_MAX: u32 = 64 * 1024;
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Serves a connection to its end.
+pub(super) async fn serve(
+    shared: &Arc<Shared>,
+    io: BoxIo,
+    serves: Serves,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let limit = shared.config.preface_timeout;
+    let io = timeout(limit, preface(io)).await??;
+    let config = &shared.config;
+    let (stream_window, connection_window) = if serves.clients() {
+        let all = u64::from(config.client_window) * u64::from(config.max_streams);
+        (
+            config.client_window,
+            u32::try_from(all).unwrap_or(u32::MAX).min(i32::MAX as u32),
+        )
+    } else {
+        (TUNNEL_WINDOW, TUNNEL_WINDOW)
+    };
+    let handshake = h2::server::Builder::new()
+        .initial_window_size(stream_window)
+        .initial_connection_window_size(connection_window)
+        .max_concurrent_streams(config.max_streams)
+        .max_header_list_size(HEADER_LIST_MAX)
+        .max_send_buffer_size(SEND_BUFFER)
+        .data_frame_budget(DATA_FRAME_BUDGET)
+        .handshake(io);
+    let mut connection: Connection<Prefixed, Payload> = timeout(limit, handshake).await??;
+    let mut keepalive = connection
+        .ping_pong()
+        .map(|pings| Keepalive::new(pings, shared));
+    let mut drain = shared.drain.subscribe();
+    let mut draining = false;
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = raised(&mut drain), if !draining => {
+                draining = true;
+                // Streams that are under way are served; a client opens its next call elsewhere.
+                connection.graceful_shutdown();
+                continue;
+            }
+            () = silent(&mut keepalive) => return Err("the peer answers no ping".into()),
+            accepted = connection.accept() => accepted,
+        };
+        let Some(accepted) = accepted else {
+            return Ok(());
+        };
+        let (request, respond) = accepted?;
+        if let Some(keepalive) = &mut keepalive {
+            keepalive.heard();
+        }
+        if is_register(&request) && serves.tunnels() {
+            // A port for both learns only now that this connection carries a tunnel.
+            connection.set_initial_window_size(TUNNEL_WINDOW)?;
+            connection.set_target_window_size(TUNNEL_WINDOW.max(connection_window));
+            tokio::spawn(tunnel(shared.clone(), request, respond));
+        } else {
+            dispatch(shared, request, respond, serves);
+        }
+    }
+}
+
+fn is_register(request: &Request<RecvStream>) -> bool {
+    request.uri().path() == admin::REGISTER
+}
+
+/// Hands a request to who answers it.
+fn dispatch(
+    shared: &Arc<Shared>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Payload>,
+    serves: Serves,
+) {
+    let path = request.uri().path();
+    let pinned = request.headers().contains_key(crate::status::INSTANCE);
+    if admin::is_admin(path) {
+        if serves.tunnels() {
+            tokio::spawn(h2_service::serve(
+                admin::Admin::new(shared.clone()),
+                request,
+                respond,
+            ));
+        } else {
+            let status = admin::not_here();
+            respond::trailers_only(&mut respond, status.trailers());
+        }
+    } else if health::is_health(path) && !pinned {
+        tokio::spawn(h2_service::serve(
+            health::service(shared.clone()),
+            request,
+            respond,
+        ));
+    } else if serves.clients() {
+        tokio::spawn(relay::relay(shared.clone(), request, respond));
+    } else {
+        respond::trailers_only(&mut respond, admin::no_calls_here().trailers());
+    }
+}
+
+async fn tunnel(
+    shared: Arc<Shared>,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Payload>,
+) {
+    let head = respond::head(grpcrouter_core::frame::Head::default());
+    let Ok(send) = respond.send_response(head, false) else {
+        return;
+    };
+    let transport = H2Transport::new(request.into_body(), send);
+    register::serve(shared, transport, Identity::anonymous()).await;
+}
+
+/// Reads the first bytes, to tell whoever speaks something else what is spoken here.
+async fn preface(mut io: BoxIo) -> io::Result<Prefixed> {
+    let mut first = BytesMut::with_capacity(PREFACE.len());
+    while first.len() < PREFACE.len() {
+        let mut rest = [0; PREFACE.len()];
+        let n = io.read(&mut rest[..PREFACE.len() - first.len()]).await?;
+        first.extend_from_slice(&rest[..n]);
+        if n == 0 || !PREFACE.starts_with(&first) {
+            if n > 0 {
+                io.write_all(WRONG_PROTOCOL).await?;
+                io.shutdown().await?;
+            }
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "not HTTP/2"));
+        }
+    }
+    Ok(Prefixed::new(Bytes::from(first), io))
+}
+
+const WRONG_PROTOCOL: &[u8] = b"HTTP/1.1 426 Upgrade Required\r\n\
+    content-type: text/plain; charset=utf-8\r\nconnection: close\r\ncontent-length: 58\r\n\r\n\
+    grpcrouter speaks gRPC over HTTP/2 without TLS, not this.\n";
+
+/// Pings a silent peer, so that one that died without a word is noticed.
+struct Keepalive {
+    pings: PingPong,
+    interval: std::time::Duration,
+    timer: std::pin::Pin<Box<Sleep>>,
+    waiting: bool,
+}
+
+impl Keepalive {
+    fn new(pings: PingPong, shared: &Shared) -> Self {
+        let interval = shared.config.client_keepalive;
+        Self {
+            pings,
+            interval,
+            timer: Box::pin(sleep(interval)),
+            waiting: false,
+        }
+    }
+
+    fn heard(&mut self) {
+        if !self.waiting {
+            self.restart();
+        }
+    }
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "a timer of HTTP/2, which the core does not know"
+    )]
+    fn restart(&mut self) {
+        self.timer.as_mut().reset(Instant::now() + self.interval);
+    }
+}
+
+/// Ends when the peer has not answered a ping in time.
+async fn silent(keepalive: &mut Option<Keepalive>) {
+    let Some(keepalive) = keepalive else {
+        return std::future::pending().await;
+    };
+    poll_fn(|cx| {
+        use std::future::Future;
+        loop {
+            if keepalive.waiting && keepalive.pings.poll_pong(cx).is_ready() {
+                keepalive.waiting = false;
+                keepalive.restart();
+            }
+            std::task::ready!(keepalive.timer.as_mut().poll(cx));
+            if keepalive.waiting || keepalive.pings.send_ping(Ping::opaque()).is_err() {
+                return std::task::Poll::Ready(());
+            }
+            keepalive.waiting = true;
+            keepalive.restart();
+        }
+    })
+    .await;
+}

@@ -1,0 +1,151 @@
+//! Who is registered: the core's registry behind a lock, and those who watch it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use grpcrouter_core::registry::{
+    Change, Identity, InvalidRegistration, Key, PickError, RegisterError, Registration, Registry,
+    RegistryLimits,
+};
+use grpcrouter_core::{Gateway, tunnel};
+use grpcrouter_proto::v1::{Instance, InstanceInfo, ServiceInfo};
+use tokio::sync::broadcast;
+
+use crate::status::Code;
+use crate::tunnel::Link;
+
+/// A registered instance's tunnel.
+pub(super) type TunnelLink = Arc<Link<Gateway>>;
+
+/// Changes that a slow watcher may be behind before it is cut off.
+const WATCH_BACKLOG: usize = 1_024;
+
+/// The registry of a gateway.
+#[derive(Debug)]
+pub(super) struct Directory {
+    registry: Mutex<Registry<TunnelLink>>,
+    changes: broadcast::Sender<Change>,
+}
+
+/// Why a registration was turned down: a gRPC status, a token and a line for people.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) code: Code,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+}
+
+impl Directory {
+    pub(super) fn new(limits: RegistryLimits) -> Self {
+        let registry = Mutex::new(Registry::new(limits));
+        Self {
+            registry,
+            changes: broadcast::channel(WATCH_BACKLOG).0,
+        }
+    }
+
+    /// Registers an instance and acknowledges it, in one step, so that no call comes before.
+    pub(super) fn register(
+        &self,
+        info: &InstanceInfo,
+        identity: Identity,
+        link: &TunnelLink,
+        accept: impl FnOnce(&mut tunnel::Tunnel<Gateway>, grpcrouter_core::Time),
+    ) -> Result<Key, Refused> {
+        let mut registry = self.lock();
+        let registration = Registration::parse(info, identity, registry.limits())?;
+        let registered = registry.register(registration, link.clone())?;
+        link.with(accept);
+        self.publish(registry);
+        if let Some(old) = registered.replaced {
+            old.with(|tunnel, _| {
+                let message = "a later registration took this instance's place";
+                tunnel.refuse(Code::Aborted as u32, "superseded", message);
+            });
+        }
+        Ok(registered.key)
+    }
+
+    pub(super) fn pick(
+        &self,
+        service: &str,
+        pinned: Option<&str>,
+        exclude: Option<Key>,
+    ) -> Result<(Key, TunnelLink), PickError> {
+        let mut registry = self.lock();
+        match exclude {
+            Some(key) => registry.pick_excluding(service, pinned, key),
+            None => registry.pick(service, pinned),
+        }
+    }
+
+    pub(super) fn remove(&self, key: Key) {
+        let mut registry = self.lock();
+        registry.remove(key);
+        self.publish(registry);
+    }
+
+    pub(super) fn set_draining(&self, key: Key) {
+        let mut registry = self.lock();
+        registry.set_draining(key);
+        self.publish(registry);
+    }
+
+    pub(super) fn report_health(&self, key: Key, services: &[ServiceInfo]) {
+        let mut registry = self.lock();
+        registry.report_health(key, services);
+        self.publish(registry);
+    }
+
+    /// The instances, the revision that they are of, and the changes from there on.
+    pub(super) fn watch(&self, service: &str) -> (Vec<Instance>, u64, broadcast::Receiver<Change>) {
+        let registry = self.lock();
+        (
+            registry.list(service),
+            registry.revision(),
+            self.changes.subscribe(),
+        )
+    }
+
+    /// Looks something up.
+    pub(super) fn read<T>(&self, look: impl FnOnce(&Registry<TunnelLink>) -> T) -> T {
+        look(&self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry<TunnelLink>> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the watchers, in order, before another change can be made.
+    fn publish(&self, mut registry: MutexGuard<'_, Registry<TunnelLink>>) {
+        while let Some(change) = registry.poll_change() {
+            // Nobody watching is no fault.
+            let _ = self.changes.send(change);
+        }
+    }
+}
+
+impl From<InvalidRegistration> for Refused {
+    fn from(error: InvalidRegistration) -> Self {
+        let message = error.to_string();
+        Self {
+            code: Code::InvalidArgument,
+            reason: "bad-registration",
+            message,
+        }
+    }
+}
+
+impl From<RegisterError> for Refused {
+    fn from(error: RegisterError) -> Self {
+        let (code, reason) = match &error {
+            RegisterError::AlreadyExists { .. } => (Code::AlreadyExists, "already-exists"),
+            RegisterError::PermissionDenied { .. } => (Code::PermissionDenied, "identity"),
+            RegisterError::ResourceExhausted { .. } => (Code::ResourceExhausted, "limit"),
+        };
+        Self {
+            code,
+            reason,
+            message: error.to_string(),
+        }
+    }
+}

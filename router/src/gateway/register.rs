@@ -1,0 +1,138 @@
+//! A tunnel at the gateway: from the instance's registration to its end.
+
+use std::sync::Arc;
+
+use grpcrouter_core::registry::{Identity, Key};
+use grpcrouter_core::tunnel::GatewayEvent;
+use grpcrouter_core::{Tunnel, TunnelError};
+use http::HeaderMap;
+use tracing::{debug, info, warn};
+
+use crate::flag::raised;
+use crate::status::{Code, REASON, status_trailers};
+use crate::tunnel::{Driver, Link, Notice, Transport, TransportEnd};
+
+use super::Shared;
+
+/// Serves one `Register` call.
+pub(super) async fn serve(shared: Arc<Shared>, transport: impl Transport, identity: Identity) {
+    let _open = shared.gauges.tunnels.enter();
+    let tunnel =
+        Tunnel::<grpcrouter_core::Gateway>::new(shared.clock.now(), shared.config.tunnel.clone());
+    let link = Arc::new(Link::new(tunnel, shared.clock));
+    let mut driver = Driver::new(link, transport, shared.clock);
+    let mut session = Session {
+        shared: &shared,
+        identity,
+        key: None,
+        name: String::new(),
+    };
+    let mut drain = shared.drain.subscribe();
+    let mut told = false;
+    let error = loop {
+        let notice = tokio::select! {
+            biased;
+            () = raised(&mut drain), if !told => {
+                told = true;
+                driver.link().with(|tunnel, _| tunnel.drain("the gateway is shutting down"));
+                continue;
+            }
+            notice = driver.next() => notice,
+        };
+        match notice {
+            Notice::Role(event) => session.on_event(&driver, event),
+            // The instance closes a drained tunnel, after it knows that it is.
+            Notice::Drained => {}
+            Notice::Closed(error) => break error,
+        }
+    };
+    session.ended(&error);
+    driver
+        .finish(TransportEnd::Response(trailers(&error)))
+        .await;
+}
+
+struct Session<'a> {
+    shared: &'a Shared,
+    identity: Identity,
+    key: Option<Key>,
+    name: String,
+}
+
+impl Session<'_> {
+    fn on_event<T: Transport>(
+        &mut self,
+        driver: &Driver<grpcrouter_core::Gateway, T>,
+        event: GatewayEvent,
+    ) {
+        let directory = &self.shared.directory;
+        match (event, self.key) {
+            (GatewayEvent::Registering(info), _) => {
+                self.name.clone_from(&info.instance_id);
+                let config = &self.shared.config;
+                let accept = |tunnel: &mut Tunnel<_>, now| {
+                    tunnel.accept(now, config.gateway_id.clone(), config.gateways.clone());
+                };
+                match directory.register(&info, self.identity.clone(), driver.link(), accept) {
+                    Ok(key) => {
+                        info!(
+                            instance = self.name,
+                            services = info.services.len(),
+                            "registered"
+                        );
+                        self.key = Some(key);
+                    }
+                    Err(refused) => {
+                        let message = &refused.message;
+                        warn!(
+                            instance = self.name,
+                            reason = refused.reason,
+                            "refused: {message}"
+                        );
+                        driver.link().with(|tunnel, _| {
+                            tunnel.refuse(refused.code as u32, refused.reason, message);
+                        });
+                    }
+                }
+            }
+            (GatewayEvent::Health(services), Some(key)) => directory.report_health(key, &services),
+            (GatewayEvent::Unregistering, Some(key)) => {
+                info!(instance = self.name, "drains");
+                directory.set_draining(key);
+            }
+            (GatewayEvent::Health(_) | GatewayEvent::Unregistering, None) => {}
+        }
+    }
+
+    fn ended(&self, error: &TunnelError) {
+        if let Some(key) = self.key {
+            self.shared.directory.remove(key);
+            info!(instance = self.name, "tunnel ended: {error}");
+        } else {
+            debug!(instance = self.name, "no tunnel: {error}");
+        }
+    }
+}
+
+/// The status with which a `Register` call ends.
+fn trailers(error: &TunnelError) -> HeaderMap {
+    let (code, reason) = match error {
+        TunnelError::Refused { code, reason, .. } => {
+            let mut trailers = status_trailers(Code::Unknown, &error.to_string());
+            trailers.insert("grpc-status", (*code).into());
+            if let Ok(reason) = reason.parse() {
+                trailers.insert(REASON, reason);
+            }
+            return trailers;
+        }
+        TunnelError::Transport(_) => (Code::Ok, "closed"),
+        TunnelError::Silent(_) => (Code::Unavailable, "silent"),
+        TunnelError::Revision { .. } => (Code::FailedPrecondition, "revision"),
+        TunnelError::HandshakeTimeout(_) => (Code::DeadlineExceeded, "deadline"),
+        TunnelError::NotReading(_) => (Code::ResourceExhausted, "limit"),
+        _ => (Code::Internal, "protocol-error"),
+    };
+    let mut trailers = status_trailers(code, &error.to_string());
+    trailers.insert(REASON, http::HeaderValue::from_static(reason));
+    trailers
+}

@@ -1,0 +1,154 @@
+//! A client's request: is it a gRPC call that can be routed?
+
+use std::time::Duration;
+
+use grpcrouter_core::metadata::list_size;
+use grpcrouter_core::timeout::parse_timeout;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderValue, Method, StatusCode};
+
+use crate::status::{Code, GatewayStatus, INSTANCE, Reason};
+
+/// The longest path, in bytes.
+const PATH_MAX: usize = 8 * 1024;
+
+/// What of a request decides where it goes. The rest of it travels as it is.
+#[derive(Debug)]
+pub(super) struct Ingress<'a> {
+    /// `/pkg.Service/Method`.
+    pub(super) method: &'a str,
+    /// `pkg.Service`.
+    pub(super) service: &'a str,
+    pub(super) authority: &'a str,
+    pub(super) timeout: Option<Duration>,
+    /// When it is not plain `application/grpc`.
+    pub(super) content_type: Option<&'a HeaderValue>,
+    /// The instance that the client named.
+    pub(super) pinned: Option<&'a str>,
+}
+
+/// Why a request goes nowhere.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// No gRPC at all.
+    Http(StatusCode, &'static str),
+    /// A call that gets a status.
+    Grpc(GatewayStatus),
+}
+
+impl<'a> Ingress<'a> {
+    pub(super) fn parse(parts: &'a Parts, max_metadata: usize) -> Result<Self, Refusal> {
+        if parts.method != Method::POST {
+            let say = "gRPC calls are POST requests";
+            return Err(Refusal::Http(StatusCode::METHOD_NOT_ALLOWED, say));
+        }
+        let content_type = content_type(parts)?;
+        let method = parts.uri.path();
+        if parts.uri.query().is_some() {
+            return Err(bad_path("the path of a call has no query"));
+        }
+        let service = parse_path(method)?;
+        if list_size(&parts.headers) > max_metadata {
+            let message = format!("the metadata exceeds {max_metadata} bytes");
+            return Err(refuse(Code::ResourceExhausted, Reason::Limit, message));
+        }
+        Ok(Self {
+            method,
+            service,
+            authority: parts
+                .uri
+                .authority()
+                .map_or("", |authority| authority.as_str()),
+            timeout: timeout(parts)?,
+            content_type,
+            pinned: pinned(parts)?,
+        })
+    }
+}
+
+fn content_type(parts: &Parts) -> Result<Option<&HeaderValue>, Refusal> {
+    let value = parts.headers.get(CONTENT_TYPE);
+    let rest = value.and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"));
+    match rest {
+        Some([]) => Ok(None),
+        Some([b'+' | b';', ..]) => Ok(value),
+        _ => {
+            let say = "the content type of a gRPC call is application/grpc";
+            Err(Refusal::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, say))
+        }
+    }
+}
+
+/// The service in `/service/method`. Anything that two readers could understand differently is refused:
+/// it must not be routed, or authorised, as one thing and served as another.
+fn parse_path(path: &str) -> Result<&str, Refusal> {
+    if path.len() > PATH_MAX {
+        return Err(bad_path("the path is longer than 8192 bytes"));
+    }
+    let Some((service, method)) = path.strip_prefix('/').and_then(|rest| rest.split_once('/'))
+    else {
+        return Err(bad_path("the path is not /package.Service/Method"));
+    };
+    let plain = |part: &str| {
+        !part.is_empty()
+            && part
+                .bytes()
+                .all(|b| b.is_ascii_graphic() && !b"%/\\?#".contains(&b))
+    };
+    if !plain(service) || !plain(method) {
+        return Err(bad_path("the path is not /package.Service/Method"));
+    }
+    Ok(service)
+}
+
+fn timeout(parts: &Parts) -> Result<Option<Duration>, Refusal> {
+    let Some(value) = parts.headers.get("grpc-timeout") else {
+        return Ok(None);
+    };
+    let parsed = parse_timeout(value.as_bytes());
+    parsed.map(Some).map_err(|error| {
+        refuse(
+            Code::InvalidArgument,
+            Reason::BadRequest,
+            format!("grpc-timeout: {error}"),
+        )
+    })
+}
+
+fn pinned(parts: &Parts) -> Result<Option<&str>, Refusal> {
+    let Some(value) = parts.headers.get(INSTANCE) else {
+        return Ok(None);
+    };
+    value.to_str().map(Some).map_err(|_| {
+        let message = "grpcrouter-instance is not an instance id";
+        refuse(Code::InvalidArgument, Reason::BadRequest, message)
+    })
+}
+
+fn bad_path(message: &str) -> Refusal {
+    refuse(Code::Unimplemented, Reason::BadRequest, message)
+}
+
+fn refuse(code: Code, reason: Reason, message: impl Into<String>) -> Refusal {
+    Refusal::Grpc(GatewayStatus::new(code, reason, message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Proves: S14
+    #[test]
+    fn a_path_that_can_be_read_in_two_ways_is_refused() {
+        for path in [
+            "", "/", "//", "/a", "a/b", "/a/", "//b", "/a//b", "/a/b/c", "/a%2fb/c", "/a/%2e",
+            "/a/b\\c", "/a b/c", "/a\0/b", "/ä/b",
+        ] {
+            assert!(parse_path(path).is_err(), "{path:?} was taken");
+        }
+        let long = format!("/a/{}", "b".repeat(PATH_MAX));
+        assert!(parse_path(&long).is_err());
+        assert_eq!(parse_path("/pkg.Service/Method").unwrap(), "pkg.Service");
+    }
+}

@@ -1,0 +1,70 @@
+//! What an instance is and may use.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use grpcrouter_core::Config;
+use grpcrouter_proto::v1::{Epoch, HealthStatus};
+
+use crate::clock::first_epoch;
+use crate::net::Target;
+
+use super::Backoff;
+
+/// The settings of an instance.
+#[derive(Debug, Clone)]
+pub struct InstanceConfig {
+    /// Who it is: 1 to 128 characters of `A-Z a-z 0-9 . _ : -`. Unique among live instances.
+    pub id: String,
+    /// What it serves, by full names; `*` takes what nobody else does.
+    pub services: Vec<String>,
+    /// How its services are at first.
+    pub health: HealthStatus,
+    /// Keys by which calls can be routed to it.
+    pub keys: Vec<String>,
+    /// Words about it for people and selectors.
+    pub labels: BTreeMap<String, String>,
+    /// Its share of balanced calls against the others'.
+    pub weight: u32,
+    /// Its version, for people.
+    pub version: String,
+    /// Handed to the gateway as they are.
+    pub credentials: bytes::Bytes,
+    /// The gateways to dial: a tunnel to each.
+    pub gateways: Vec<Target>,
+    /// What a tunnel may use.
+    pub tunnel: Config,
+    /// How long a gateway may take to answer a dial. 10 s.
+    pub dial_timeout: Duration,
+    /// How long to wait before dialling again.
+    pub backoff: Backoff,
+    /// The first registration's epoch. By default from the wall clock, as processes need.
+    pub epoch: Epoch,
+    /// Seeds the jitter of the back-off. By default from the operating system.
+    pub seed: u64,
+}
+
+impl InstanceConfig {
+    /// Defaults for an instance of this name that serves these services.
+    pub fn new(
+        id: impl Into<String>,
+        services: impl IntoIterator<Item = impl Into<String>>,
+    ) -> Self {
+        Self {
+            id: id.into(),
+            services: services.into_iter().map(Into::into).collect(),
+            health: HealthStatus::Healthy,
+            keys: Vec::new(),
+            labels: BTreeMap::new(),
+            weight: 1,
+            version: String::new(),
+            credentials: bytes::Bytes::new(),
+            gateways: Vec::new(),
+            tunnel: Config::default(),
+            dial_timeout: Duration::from_secs(10),
+            backoff: Backoff::default(),
+            epoch: first_epoch(),
+            seed: fastrand::u64(..),
+        }
+    }
+}

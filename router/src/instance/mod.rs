@@ -1,0 +1,194 @@
+//! The instance: dials out to gateways and serves the calls that come back.
+
+mod backoff;
+mod body;
+mod config;
+mod dial;
+mod serve;
+mod session;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use bytes::Bytes;
+use grpcrouter_proto::v1::HealthStatus;
+use http::{Request, Response};
+use http_body::Body;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tower_service::Service;
+
+use crate::Clock;
+use crate::net::{Dialer, Target};
+
+pub use backoff::Backoff;
+pub use body::RequestBody;
+pub use config::InstanceConfig;
+
+use session::Session;
+
+/// An instance: a service that is called through gateways.
+///
+/// The service is any tower service of HTTP requests, such as tonic's `Routes`. Each call is one task and
+/// one call of the service, with no HTTP/2 and no listening socket in between: when a call's deadline
+/// passes or its client cancels, the task ends where it stands.
+///
+/// ```no_run
+/// use std::sync::Arc;
+/// use grpcrouter::{Clock, Instance, InstanceConfig, TcpDialer};
+/// # use tower_service::Service;
+/// # async fn run<S, B>(routes: S) -> Result<(), Box<dyn std::error::Error>>
+/// # where
+/// #     S: Service<http::Request<grpcrouter::RequestBody>, Response = http::Response<B>> + Clone + Send + 'static,
+/// #     S::Future: Send, S::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+/// #     B: http_body::Body<Data = bytes::Bytes> + Send + 'static,
+/// #     B::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+/// # {
+/// let mut config = InstanceConfig::new("greeter-1", ["pkg.Greeter"]);
+/// config.gateways.push("http://gateway.example:50052".parse()?);
+/// let (instance, _handle) = Instance::new(config, routes, Arc::new(TcpDialer), Clock::start());
+/// instance.run().await?;
+/// # Ok(())
+/// # }
+/// ```
+pub struct Instance<S> {
+    shared: Arc<Shared>,
+    service: S,
+}
+
+/// What the sessions of an instance share.
+struct Shared {
+    config: InstanceConfig,
+    dialer: Arc<dyn Dialer>,
+    clock: Clock,
+    /// Registrations attempted so far: the second part of the epoch.
+    attempts: AtomicU64,
+    health: watch::Receiver<BTreeMap<String, HealthStatus>>,
+    drain: watch::Receiver<bool>,
+    /// Registrations so far with each gateway, in the order of the configuration.
+    registered: watch::Sender<Vec<u64>>,
+}
+
+/// Steers a running instance.
+#[derive(Debug, Clone)]
+pub struct InstanceHandle {
+    health: watch::Sender<BTreeMap<String, HealthStatus>>,
+    drain: watch::Sender<bool>,
+    registered: watch::Receiver<Vec<u64>>,
+}
+
+/// Why an instance stopped for good.
+#[derive(Debug, thiserror::Error)]
+pub enum InstanceError {
+    /// Another process registered under this id later. This one must not take the place back.
+    #[error("gateway {gateway}: another process took over the id `{id}`")]
+    Superseded {
+        /// The gateway.
+        gateway: Target,
+        /// This instance's id.
+        id: String,
+    },
+    /// The gateway refuses the registration, and would again.
+    #[error("gateway {gateway} refused the registration: {message} ({reason})")]
+    Refused {
+        /// The gateway.
+        gateway: Target,
+        /// Token for programs.
+        reason: String,
+        /// Line for people.
+        message: String,
+    },
+    /// No gateway is configured.
+    #[error("no gateway is configured")]
+    NoGateway,
+}
+
+/// Whatever error a service has.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+impl<S, B> Instance<S>
+where
+    S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError> + Send,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError> + Send,
+{
+    /// An instance that is not running yet, and its handle.
+    pub fn new(
+        config: InstanceConfig,
+        service: S,
+        dialer: Arc<dyn Dialer>,
+        clock: Clock,
+    ) -> (Self, InstanceHandle) {
+        let health = config
+            .services
+            .iter()
+            .map(|name| (name.clone(), config.health))
+            .collect();
+        let (health, health_rx) = watch::channel(health);
+        let (drain, drain_rx) = watch::channel(false);
+        let registered = watch::Sender::new(vec![0; config.gateways.len()]);
+        let handle = InstanceHandle {
+            health,
+            drain,
+            registered: registered.subscribe(),
+        };
+        let shared = Shared {
+            config,
+            dialer,
+            clock,
+            attempts: AtomicU64::new(0),
+            health: health_rx,
+            drain: drain_rx,
+            registered,
+        };
+        (
+            Self {
+                shared: Arc::new(shared),
+                service,
+            },
+            handle,
+        )
+    }
+
+    /// Runs until drained: holds a tunnel to every gateway, and dials again whenever one is lost.
+    pub async fn run(self) -> Result<(), InstanceError> {
+        if self.shared.config.gateways.is_empty() {
+            return Err(InstanceError::NoGateway);
+        }
+        let mut sessions = JoinSet::new();
+        for gateway in 0..self.shared.config.gateways.len() {
+            let session = Session::new(self.shared.clone(), gateway, self.service.clone());
+            sessions.spawn(session.run());
+        }
+        // The first that ends with an error ends all: dropping the set does.
+        while let Some(ended) = sessions.join_next().await {
+            match ended {
+                Ok(result) => result?,
+                Err(panic) if panic.is_panic() => std::panic::resume_unwind(panic.into_panic()),
+                Err(_) => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl InstanceHandle {
+    /// Asks every gateway for no new calls; the running ones finish, then `run` returns.
+    pub fn drain(&self) {
+        self.drain.send_replace(true);
+    }
+
+    /// Tells every gateway how a service is, now and at every later registration.
+    pub fn set_health(&self, service: &str, health: HealthStatus) {
+        self.health
+            .send_if_modified(|all| all.insert(service.to_owned(), health) != Some(health));
+    }
+
+    /// How often the instance has registered with each gateway, in the order of the configuration.
+    pub fn registrations(&self) -> watch::Receiver<Vec<u64>> {
+        self.registered.clone()
+    }
+}

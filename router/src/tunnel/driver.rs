@@ -1,0 +1,146 @@
+//! The one task that moves a tunnel's bytes.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use grpcrouter_core::Time;
+use grpcrouter_core::tunnel::Role;
+use tokio::time::Sleep;
+
+use crate::Clock;
+
+use super::{Link, Notice, Transport, TransportEnd};
+
+/// Reads, writes and keeps time for one tunnel.
+pub(crate) struct Driver<R: Role, T> {
+    link: Arc<Link<R>>,
+    transport: T,
+    clock: Clock,
+    timer: Pin<Box<Sleep>>,
+    timer_at: Option<Time>,
+    read_ended: bool,
+}
+
+/// Reads in a row before others get their turn.
+const READS: usize = 32;
+
+/// How long a tunnel that ended may take to say so to a peer that does not read.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
+impl<R: Role, T: Transport> Driver<R, T> {
+    pub(crate) fn new(link: Arc<Link<R>>, transport: T, clock: Clock) -> Self {
+        let timer = Box::pin(tokio::time::sleep_until(clock.instant(clock.now())));
+        Self {
+            link,
+            transport,
+            clock,
+            timer,
+            timer_at: None,
+            read_ended: false,
+        }
+    }
+
+    pub(crate) fn link(&self) -> &Arc<Link<R>> {
+        &self.link
+    }
+
+    /// Moves bytes until there is something that the tunnel's owner must know. Dropping the future
+    /// between two notices loses nothing.
+    pub(crate) async fn next(&mut self) -> Notice<R> {
+        poll_fn(|cx| self.poll_next(cx)).await
+    }
+
+    /// Writes what is left, and ends this side of the transport.
+    pub(crate) async fn finish(mut self, end: TransportEnd) {
+        let flush = poll_fn(|cx| {
+            self.link.driver.register(cx.waker());
+            match self.poll_write(cx) {
+                Poll::Ready(Ok(())) if self.link.lock().tunnel.has_transmit() => {
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                }
+                Poll::Ready(_) => Poll::Ready(()),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        let _ = tokio::time::timeout(FLUSH_LIMIT, flush).await;
+        self.transport.finish(end);
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Notice<R>> {
+        self.link.driver.register(cx.waker());
+        self.poll_read(cx);
+        self.poll_timer(cx);
+        if let Poll::Ready(Err(error)) = self.poll_write(cx) {
+            self.link.drive(|tunnel, _| tunnel.handle_end(&error));
+        }
+        // Writing may have brought the next heartbeat's time forward.
+        self.poll_timer(cx);
+        match self.link.take_notice() {
+            Some(notice) => Poll::Ready(notice),
+            None => Poll::Pending,
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) {
+        for _ in 0..READS {
+            if self.read_ended {
+                return;
+            }
+            match self.transport.poll_read(cx) {
+                Poll::Pending => return,
+                Poll::Ready(Some(Ok(bytes))) => {
+                    self.link
+                        .drive(|tunnel, now| tunnel.handle_bytes(now, bytes));
+                }
+                Poll::Ready(end) => {
+                    self.read_ended = true;
+                    let why = match end {
+                        Some(Err(error)) => error,
+                        _ => "closed by the peer".to_owned(),
+                    };
+                    self.link.drive(|tunnel, _| tunnel.handle_end(&why));
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+    }
+
+    /// Writes while there is something to write and room for it. `Ready` when nothing is left.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
+        while self.link.lock().tunnel.has_transmit() {
+            match self.transport.poll_ready(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Ready(Ok(())) => {}
+            }
+            let batch = self.link.drive(|tunnel, now| tunnel.poll_transmit(now));
+            if let Some(batch) = batch
+                && let Err(error) = self.transport.write(batch)
+            {
+                return Poll::Ready(Err(error));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>) {
+        loop {
+            let at = self.link.lock().tunnel.poll_timeout();
+            if at != self.timer_at {
+                self.timer_at = at;
+                if let Some(at) = at {
+                    self.timer.as_mut().reset(self.clock.instant(at));
+                }
+            }
+            if at.is_none() || self.timer.as_mut().poll(cx).is_pending() {
+                return;
+            }
+            self.timer_at = None;
+            self.link.drive(grpcrouter_core::Tunnel::handle_timeout);
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! A tunnel in a runtime: the core's state machine behind a short lock, and who waits for what.
+//!
+//! [`Link`] is what producers and consumers of calls share. [`Driver`] alone moves its bytes. [`Call`] is
+//! one call's handle, and [`Transport`] what the bytes run over.
+
+mod call;
+mod driver;
+mod payload;
+mod transport;
+
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use futures_util::task::AtomicWaker;
+use grpcrouter_core::tunnel::{Event, Role};
+use grpcrouter_core::{Key, Time, Tunnel, TunnelError};
+
+use crate::Clock;
+
+pub(crate) use call::{Call, Taken};
+pub(crate) use driver::Driver;
+pub(crate) use payload::Payload;
+pub(crate) use transport::{BodyTransport, H2Transport, Transport, TransportEnd};
+
+/// A tunnel that is shared by its driver and its calls.
+#[derive(Debug)]
+pub(crate) struct Link<R: Role> {
+    state: Mutex<State<R>>,
+    /// Wakes the driver: there is something to write, or a timer changed.
+    driver: AtomicWaker,
+    clock: Clock,
+}
+
+#[derive(Debug)]
+struct State<R: Role> {
+    tunnel: Tunnel<R>,
+    /// By the slot of a call's key.
+    waiting: Vec<Waiting>,
+    /// What the driver's owner has not taken yet.
+    notices: VecDeque<Notice<R>>,
+}
+
+/// Who waits on a call.
+#[derive(Debug, Default)]
+struct Waiting {
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+/// What the owner of a tunnel must know.
+#[derive(Debug)]
+pub(crate) enum Notice<R: Role> {
+    Role(R::Event),
+    /// No call is left on a tunnel that takes no new ones.
+    Drained,
+    Closed(TunnelError),
+}
+
+impl<R: Role> Link<R> {
+    pub(crate) fn new(tunnel: Tunnel<R>, clock: Clock) -> Self {
+        let state = State {
+            tunnel,
+            waiting: Vec::new(),
+            notices: VecDeque::new(),
+        };
+        Self {
+            state: Mutex::new(state),
+            driver: AtomicWaker::new(),
+            clock,
+        }
+    }
+
+    /// Runs a command on the tunnel, then wakes whom it concerns.
+    pub(crate) fn with<T>(&self, command: impl FnOnce(&mut Tunnel<R>, Time) -> T) -> T {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let timeout = state.tunnel.poll_timeout();
+        let result = command(&mut state.tunnel, now);
+        state.deliver();
+        let wake = !state.notices.is_empty()
+            || state.tunnel.has_transmit()
+            || state.tunnel.poll_timeout() < timeout;
+        drop(state);
+        if wake {
+            self.driver.wake();
+        }
+        result
+    }
+
+    /// As [`Link::with`], for the driver, which need not be woken.
+    fn drive<T>(&self, step: impl FnOnce(&mut Tunnel<R>, Time) -> T) -> T {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let result = step(&mut state.tunnel, now);
+        state.deliver();
+        result
+    }
+
+    fn take_notice(&self) -> Option<Notice<R>> {
+        self.lock().notices.pop_front()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<R>> {
+        // A panic under the lock is our own bug; the tunnel's state is as the last whole step left it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<R: Role> State<R> {
+    /// Turns the tunnel's events into wake-ups and notices.
+    fn deliver(&mut self) {
+        while let Some(event) = self.tunnel.poll_event() {
+            let waker = match event {
+                Event::Readable(key) => self.waiting(key).reader.take(),
+                Event::Writable(key) => self.waiting(key).writer.take(),
+                Event::Role(event) => {
+                    self.notices.push_back(Notice::Role(event));
+                    None
+                }
+                Event::Drained => {
+                    self.notices.push_back(Notice::Drained);
+                    None
+                }
+                Event::Closed(error) => {
+                    self.notices.push_back(Notice::Closed(error));
+                    None
+                }
+            };
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+
+    fn waiting(&mut self, key: Key) -> &mut Waiting {
+        let slot = key.slot as usize;
+        if self.waiting.len() <= slot {
+            self.waiting.resize_with(slot + 1, Waiting::default);
+        }
+        &mut self.waiting[slot]
+    }
+}
