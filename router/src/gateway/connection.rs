@@ -32,6 +32,9 @@ pub(crate) const DATA_FRAME_BUDGET: usize = 16 * 1024 * 1024;
 /// list is a little too long gets a status rather than a reset.
 const HEADER_LIST_MAX: u32 = 64 * 1024;
 
+/// How soon to try again to widen a connection's windows.
+const WIDEN_AGAIN: std::time::Duration = std::time::Duration::from_millis(10);
+
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Serves a connection to its end.
@@ -66,7 +69,13 @@ pub(super) async fn serve(
         .map(|pings| Keepalive::new(pings, shared));
     let mut drain = shared.drain.subscribe();
     let mut draining = false;
+    // A port for both learns only from a request that its connection carries a tunnel.
+    let mut widen = false;
     loop {
+        if widen && connection.set_initial_window_size(TUNNEL_WINDOW).is_ok() {
+            connection.set_target_window_size(TUNNEL_WINDOW.max(connection_window));
+            widen = false;
+        }
         let accepted = tokio::select! {
             biased;
             () = raised(&mut drain), if !draining => {
@@ -75,6 +84,8 @@ pub(super) async fn serve(
                 connection.graceful_shutdown();
                 continue;
             }
+            // Until the peer has acknowledged the first settings there can be no others.
+            () = tokio::time::sleep(WIDEN_AGAIN), if widen => continue,
             () = silent(&mut keepalive) => return Err("the peer answers no ping".into()),
             accepted = connection.accept() => accepted,
         };
@@ -86,9 +97,7 @@ pub(super) async fn serve(
             keepalive.heard();
         }
         if is_register(&request) && serves.tunnels() {
-            // A port for both learns only now that this connection carries a tunnel.
-            connection.set_initial_window_size(TUNNEL_WINDOW)?;
-            connection.set_target_window_size(TUNNEL_WINDOW.max(connection_window));
+            widen = serves.clients();
             tokio::spawn(tunnel(shared.clone(), request, respond));
         } else {
             dispatch(shared, request, respond, serves);

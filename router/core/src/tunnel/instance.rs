@@ -162,6 +162,7 @@ impl Tunnel<Instance> {
                 self.emit(InstanceEvent::Draining {
                     answer: drain.answer,
                 });
+                self.tell_drained();
                 Ok(())
             }
             (Frame::RpcCall(_), _) => unreachable!("hot frames are decoded by hand"),
