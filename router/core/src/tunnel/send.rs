@@ -227,10 +227,10 @@ impl<R: Role> Tunnel<R> {
 fn flags(start: bool, end: bool) -> Flags {
     let mut flags = Flags::default();
     if start {
-        flags = flags | Flags::OPEN;
+        flags |= Flags::OPEN;
     }
     if end {
-        flags = flags | Flags::HALF_CLOSE;
+        flags |= Flags::HALF_CLOSE;
     }
     flags
 }
