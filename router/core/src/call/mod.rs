@@ -67,6 +67,17 @@ impl<S, E> Call<S, E> {
             writable_told: false,
         }
     }
+
+    /// Whether this side may still send START, data or END.
+    pub fn takes_parts(&self) -> bool {
+        self.over.is_open() && matches!(self.send.state, SendState::Idle | SendState::Open)
+    }
+
+    /// Whether the reader still waits for the call's outcome: every reader gets one end, but for an
+    /// instance's, which after the request's end is still told that the call failed.
+    pub fn awaits_outcome(&self) -> bool {
+        self.over.is_open() || !self.recv.is_done()
+    }
 }
 
 /// A limit for each direction, where the configuration sets one.

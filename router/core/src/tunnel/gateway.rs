@@ -11,8 +11,9 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::call::{Call, Key, RecvHalf, SendHalf, message_limit};
 use crate::config::{Config, REVISIONS};
-use crate::error::{CallFault, OpenError, TunnelError};
+use crate::error::{OpenError, TunnelError};
 use crate::frame::encode_open;
+use crate::metadata::is_forwarded_request;
 use crate::time::Time;
 
 use super::send::Part;
@@ -53,8 +54,12 @@ impl Tunnel<Gateway> {
         Self::with_config(now, config)
     }
 
-    /// Accepts the registration that [`GatewayEvent::Registering`] asked for.
+    /// Accepts the registration that [`GatewayEvent::Registering`] asked for. Does nothing when the tunnel
+    /// has ended since then, which [`Event::Closed`](super::Event::Closed) tells.
     pub fn accept(&mut self, now: Time, gateway_id: String, gateways: Vec<String>) {
+        if self.phase == Phase::Closed {
+            return;
+        }
         assert_eq!(self.phase, Phase::Handshake, "accepted twice");
         self.phase = Phase::Live;
         self.keepalive = super::Keepalive::new(now, self.config.heartbeat_interval);
@@ -82,12 +87,13 @@ impl Tunnel<Gateway> {
             reason: reason.clone(),
             message: message.clone(),
         };
-        self.control(register_response::Frame::Error(error));
         self.close(TunnelError::Refused {
             code,
             reason,
             message,
         });
+        // After the end, which empties the lanes: no OPEN goes out of a call that was given up.
+        self.control(register_response::Frame::Error(error));
     }
 
     /// Asks the instance to go elsewhere: no call is opened from now on, the running ones finish.
@@ -129,6 +135,7 @@ impl Tunnel<Gateway> {
             content_type,
             headers,
         } = request;
+        self.check_metadata(headers, is_forwarded_request)?;
         self.fields.clear();
         encode_open(
             &mut self.fields,
@@ -189,23 +196,6 @@ impl Tunnel<Gateway> {
                 },
             );
         }
-    }
-
-    /// Holds the request's messages to their limit; past it the call fails.
-    fn admit(&mut self, key: Key, data: &[u8]) -> bool {
-        let Some(call) = self.calls.get_mut(key) else {
-            return false;
-        };
-        let verdict = call
-            .send
-            .limit
-            .as_mut()
-            .map_or(Ok(()), |limit| limit.check(data));
-        if let Err(fault) = verdict {
-            self.abort(key, CallFault::TooLarge(fault));
-            return false;
-        }
-        true
     }
 
     pub(super) fn on_request_control(
