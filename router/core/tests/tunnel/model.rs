@@ -16,22 +16,61 @@ use play::World;
 /// One command of a conversation. `call` and `side` are taken modulo what there is.
 #[derive(Debug, Clone)]
 enum Step {
-    Open { len: usize, half_close: bool, timeout_ms: Option<u64> },
-    Send { call: usize, len: usize, half_close: bool },
-    Respond { call: usize, len: usize, end: bool },
-    Read { side: bool, call: usize, max: usize },
-    Reset { side: bool, call: usize },
-    Release { side: bool, call: usize },
-    Refuse { call: usize },
-    Wait { us: u64 },
-    Room { side: bool, bytes: Option<usize> },
-    Hold { side: bool, held: bool },
+    Open {
+        len: usize,
+        half_close: bool,
+        timeout_ms: Option<u64>,
+    },
+    Send {
+        call: usize,
+        len: usize,
+        half_close: bool,
+    },
+    Respond {
+        call: usize,
+        len: usize,
+        end: bool,
+    },
+    Read {
+        side: bool,
+        call: usize,
+        max: usize,
+    },
+    Reset {
+        side: bool,
+        call: usize,
+    },
+    Release {
+        side: bool,
+        call: usize,
+    },
+    Refuse {
+        call: usize,
+    },
+    Wait {
+        us: u64,
+    },
+    Room {
+        side: bool,
+        bytes: Option<usize>,
+    },
+    Hold {
+        side: bool,
+        held: bool,
+    },
     Drain,
     Unregister,
 }
 
 fn step() -> impl Strategy<Value = Step> {
-    let len = || prop_oneof![Just(0usize), 1usize..200, 4_000usize..4_200, 5_000usize..120_000];
+    let len = || {
+        prop_oneof![
+            Just(0usize),
+            1usize..200,
+            4_000usize..4_200,
+            5_000usize..120_000
+        ]
+    };
     let call = || 0usize..8;
     let side = any::<bool>;
     prop_oneof![
@@ -67,12 +106,14 @@ fn settings() -> impl Strategy<Value = Settings> {
     let window = || prop_oneof![Just(100u32), Just(20_000), Just(80 * 1024)];
     let config = || {
         let queue = prop_oneof![Just(20_000usize), Just(8 << 20)];
-        (window(), any::<bool>(), queue, 1u32..9).prop_map(|(window, grows, queue, max_calls)| Config {
-            call_window: window,
-            call_window_max: if grows { 1 << 20 } else { window },
-            tunnel_queue: queue,
-            max_calls,
-            ..Config::default()
+        (window(), any::<bool>(), queue, 1u32..9).prop_map(|(window, grows, queue, max_calls)| {
+            Config {
+                call_window: window,
+                call_window_max: if grows { 1 << 20 } else { window },
+                tunnel_queue: queue,
+                max_calls,
+                ..Config::default()
+            }
         })
     };
     let latency = prop_oneof![Just(100u64), Just(3_000)].prop_map(Duration::from_micros);
@@ -85,8 +126,17 @@ fn settings() -> impl Strategy<Value = Settings> {
     })
 }
 
+/// More with `PROPTEST_CASES` in the environment.
+fn cases() -> ProptestConfig {
+    let config = ProptestConfig::default();
+    ProptestConfig {
+        cases: config.cases.max(2_000),
+        ..config
+    }
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+#![proptest_config(cases())]
 
     /// Proves: K5, K8, ZB-6, R14
     #[test]

@@ -1,31 +1,33 @@
 //! Plays steps on a pair, and judges after each.
 
-use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::time::Duration;
 
 use bytes::Bytes;
 use grpcrouter_core::call::{Key, Received};
-use grpcrouter_core::tunnel::{Phase, Role, reset_code};
+use grpcrouter_core::tunnel::{CallRequest, Phase, Role, reset_code};
 use grpcrouter_core::{CallFault, OpenError};
+use http::HeaderMap;
 
 use super::wires::Watch;
 use super::{Settings, Step};
-use crate::pair::{End, Pair, respond};
+use crate::pair::{End, Pair, request, respond};
 
 pub(super) struct World {
     settings: Settings,
     pair: Pair,
     calls: Vec<Call>,
-    by_id: BTreeMap<u64, usize>,
     requests: Watch,
     answers: Watch,
     unregistered: bool,
+    /// The instance held as many keys as it may, so that it may have refused a call.
+    crowded: bool,
 }
 
 /// A call as the model knows it.
 #[derive(Debug, Default)]
 struct Call {
+    number: usize,
     id: u64,
     gateway: Side,
     instance: Side,
@@ -56,9 +58,11 @@ struct Side {
     looks: bool,
 }
 
-fn pattern(id: u64, answer: bool, from: usize, len: usize) -> Vec<u8> {
-    let salt = id as usize + usize::from(answer) * 7;
-    (from..from + len).map(|i| ((i / 256 * 31 + i * 7 + salt) % 256) as u8).collect()
+fn pattern(number: usize, answer: bool, from: usize, len: usize) -> Vec<u8> {
+    let salt = number * 3 + usize::from(answer) * 7;
+    (from..from + len)
+        .map(|i| ((i / 256 * 31 + i * 7 + salt) % 256) as u8)
+        .collect()
 }
 
 impl World {
@@ -71,17 +75,25 @@ impl World {
             settings,
             pair,
             calls: Vec::new(),
-            by_id: BTreeMap::new(),
             requests: Watch::default(),
             answers: Watch::default(),
             unregistered: false,
+            crowded: false,
         }
     }
 
     pub(super) fn play(&mut self, step: &Step) {
         match *step {
-            Step::Open { len, half_close, timeout_ms } => self.open(len, half_close, timeout_ms),
-            Step::Send { call, len, half_close } => self.send(call, len, half_close),
+            Step::Open {
+                len,
+                half_close,
+                timeout_ms,
+            } => self.open(len, half_close, timeout_ms),
+            Step::Send {
+                call,
+                len,
+                half_close,
+            } => self.send(call, len, half_close),
             Step::Respond { call, len, end } => self.respond(call, len, end),
             Step::Read { side, call, max } => self.read(side, call, max),
             Step::Reset { side, call } => self.stop(side, call, false),
@@ -122,27 +134,40 @@ impl World {
     }
 
     fn open(&mut self, len: usize, half_close: bool, timeout_ms: Option<u64>) {
+        let number = self.calls.len();
+        let headers = HeaderMap::new();
         let timeout = timeout_ms.map(Duration::from_millis);
-        // Data follows by `send`: the pattern needs the id, which is known only now.
-        match self.pair.try_open(timeout, "", half_close && len == 0) {
+        let method = format!("/call/{number}");
+        let request = CallRequest {
+            method: &method,
+            ..request(timeout, &headers)
+        };
+        let data = Bytes::from(pattern(number, false, 0, len));
+        let tunnel = &mut self.pair.gateway.tunnel;
+        match tunnel.open(self.pair.time, request, data, half_close) {
             Ok(key) => {
                 let mut call = Call {
+                    number,
                     id: key.to_bits(),
                     may_fail: timeout.is_some(),
                     ..Call::default()
                 };
-                call.gateway.key = Some(key);
-                call.gateway.looks = true;
-                call.request.ended = half_close && len == 0;
-                assert_eq!(self.by_id.insert(call.id, self.calls.len()), None, "an id came twice");
+                call.gateway.begin(key);
+                call.request.given = len;
+                call.request.ended = half_close;
+                assert!(
+                    self.calls.iter().all(|other| other.id != call.id),
+                    "an id came twice"
+                );
                 self.calls.push(call);
-                if len > 0 {
-                    self.send(self.calls.len() - 1, len, half_close);
-                }
             }
-            Err(OpenError::NotLive) => assert_ne!(self.pair.gateway.tunnel.phase(), Phase::Live),
+            Err(OpenError::NotLive) => assert_ne!(tunnel.phase(), Phase::Live),
             Err(OpenError::TooManyCalls(most)) => {
-                let own = self.calls.iter().filter(|call| call.gateway.key.is_some()).count();
+                let own = self
+                    .calls
+                    .iter()
+                    .filter(|call| call.gateway.key.is_some())
+                    .count();
                 assert!(own >= most as usize, "{own} calls of {most}");
             }
             Err(OpenError::QueueFull(_)) => assert_eq!(self.pair.gateway.link.room, 0),
@@ -157,7 +182,7 @@ impl World {
         if call.request.ended {
             return;
         }
-        let data = pattern(call.id, false, call.request.given, len);
+        let data = pattern(call.number, false, call.request.given, len);
         call.request.given += len;
         call.request.ended = half_close;
         self.pair.send(key, data, half_close);
@@ -171,16 +196,28 @@ impl World {
             return;
         }
         let head = !call.head_given && !(len == 0 && end);
-        let data = pattern(call.id, true, call.answer.given, len);
+        let data = pattern(call.number, true, call.answer.given, len);
         call.answer.given += len;
         call.answer.ended = end;
         call.head_given |= head;
-        respond(&mut self.pair.instance.tunnel, key, head, Bytes::from(data), end);
+        respond(
+            &mut self.pair.instance.tunnel,
+            key,
+            head,
+            Bytes::from(data),
+            end,
+        );
     }
 
     /// Resets a call, or gives its key back.
     fn stop(&mut self, at_gateway: bool, call: usize, release: bool) {
-        let key = |call: &Call| if at_gateway { call.gateway.key } else { call.instance.key };
+        let key = |call: &Call| {
+            if at_gateway {
+                call.gateway.key
+            } else {
+                call.instance.key
+            }
+        };
         let Some((call, key)) = self.pick(call, key) else {
             return;
         };
@@ -204,65 +241,96 @@ impl World {
         let Some(call) = self.calls.get_mut(at) else {
             return;
         };
-        let id = call.id;
+        let number = call.number;
         if at_gateway {
-            call.gateway.read(&mut self.pair.gateway, |from, len| pattern(id, true, from, len), max);
+            call.gateway.read(
+                &mut self.pair.gateway,
+                |from, len| pattern(number, true, from, len),
+                max,
+            );
         } else {
-            call.instance.read(&mut self.pair.instance, |from, len| pattern(id, false, from, len), max);
+            call.instance.read(
+                &mut self.pair.instance,
+                |from, len| pattern(number, false, from, len),
+                max,
+            );
         }
     }
 
     /// What must be true at every moment.
     fn judge(&mut self) {
-        while let Some((key, _)) = self.pair.instance.incoming() {
-            let (at, _) = self.calls.iter().enumerate().rev().find(|(_, call)| {
-                !call.arrived && self.requests_started_before(call.id)
-            }).map_or_else(|| panic!("a call that nobody opened came in"), |(at, call)| (at, call.id));
-            // OPENs keep their order, so the oldest that has not arrived is this one.
-            let oldest = self.calls[..=at].iter().position(|call| !call.arrived && !call.gone_unsent());
-            let call = &mut self.calls[oldest.unwrap_or(at)];
+        while let Some((key, open)) = self.pair.instance.incoming() {
+            let number = open.method.strip_prefix("/call/").map(str::parse::<usize>);
+            let number = number.expect("our method").expect("our number");
+            let call = &mut self.calls[number];
+            assert!(!call.arrived, "a call came in twice");
             call.arrived = true;
-            call.instance.key = Some(key);
-            call.instance.looks = true;
+            call.instance.begin(key);
         }
+        let held = self
+            .calls
+            .iter()
+            .filter(|call| call.instance.key.is_some())
+            .count();
+        self.crowded |= held >= 2 * self.settings.instance.max_calls as usize;
         self.requests.follow(&self.pair.gateway.link.wires, false);
         self.answers.follow(&self.pair.instance.link.wires, true);
-        let Settings { gateway, instance, .. } = &self.settings;
+        let Settings {
+            gateway, instance, ..
+        } = &self.settings;
         for call in &self.calls {
             let under_way = self.requests.call(call.id).data - call.instance.got;
             let most = instance.call_window_max as usize;
-            assert!(under_way <= most, "{under_way} under way of a window of {most}: {call:?}");
+            assert!(
+                under_way <= most,
+                "{under_way} under way of a window of {most}: {call:?}"
+            );
             let under_way = self.answers.call(call.id).data - call.gateway.got;
             let most = gateway.call_window_max as usize;
-            assert!(under_way <= most, "{under_way} under way of a window of {most}: {call:?}");
+            assert!(
+                under_way <= most,
+                "{under_way} under way of a window of {most}: {call:?}"
+            );
             self.judge_outcome(call);
         }
-    }
-
-    fn requests_started_before(&self, _: u64) -> bool {
-        true
     }
 
     fn judge_outcome(&self, call: &Call) {
         let lost = self.pair.gateway.closed.is_some() || self.pair.instance.closed.is_some();
         assert!(call.gateway.got <= call.answer.given && call.instance.got <= call.request.given);
         if call.gateway.ends == 1 && call.gateway.fault.is_none() && !call.may_fail {
-            assert_eq!(call.gateway.got, call.answer.given, "an end after all data: {call:?}");
+            assert_eq!(
+                call.gateway.got, call.answer.given,
+                "an end after all data: {call:?}"
+            );
             assert!(call.answer.ended, "{call:?}");
         }
         if call.instance.ends == 1 && call.instance.fault.is_none() {
-            assert_eq!(call.instance.got, call.request.given, "an end after all data: {call:?}");
+            assert_eq!(
+                call.instance.got, call.request.given,
+                "an end after all data: {call:?}"
+            );
             assert!(call.request.ended, "{call:?}");
         }
         assert!(call.gateway.ends <= 1, "{call:?}");
         if let Some(fault) = &call.gateway.fault {
-            assert!(call.may_fail || lost, "nobody broke it off: {call:?}");
-            if fault.never_dispatched() {
-                assert!(call.refused || !self.requests.call(call.id).started, "{call:?}");
+            let refused = fault.never_dispatched();
+            let expected = call.may_fail || lost || (refused && self.crowded);
+            assert!(expected, "nobody broke it off: {call:?}");
+            if refused {
+                let sent = self.requests.call(call.id).started;
+                assert!(
+                    !sent || call.refused || self.crowded,
+                    "it may be served: {call:?}"
+                );
+                assert!(!call.arrived || call.refused, "it is served: {call:?}");
             }
         }
         if call.instance.fault.is_some() {
-            assert!(call.may_fail || lost || call.answer.ended, "nobody broke it off: {call:?}");
+            assert!(
+                call.may_fail || lost || call.answer.ended,
+                "nobody broke it off: {call:?}"
+            );
         }
     }
 
@@ -288,9 +356,15 @@ impl World {
         }
         for call in &self.calls {
             let gateway = &call.gateway;
-            assert!(gateway.key.is_none() || gateway.ends == 1, "no outcome: {call:?}");
+            assert!(
+                gateway.key.is_none() || gateway.ends == 1,
+                "no outcome: {call:?}"
+            );
             let instance = &call.instance;
-            assert!(instance.key.is_none() || instance.ends >= 1, "no outcome: {call:?}");
+            assert!(
+                instance.key.is_none() || instance.ends >= 1,
+                "no outcome: {call:?}"
+            );
         }
         self.leaves_nothing();
     }
@@ -338,15 +412,15 @@ impl World {
     }
 }
 
-impl Call {
-    fn gone_unsent(&self) -> bool {
-        false
-    }
-}
-
 impl Side {
+    fn begin(&mut self, key: Key) {
+        self.key = Some(key);
+        self.looks = true;
+    }
+
     fn is_told<R: Role>(&self, end: &End<R>) -> bool {
-        self.key.is_some_and(|key| self.looks || end.readable.contains(&key))
+        self.key
+            .is_some_and(|key| self.looks || end.readable.contains(&key))
     }
 
     fn read<R: Role>(
@@ -363,11 +437,17 @@ impl Side {
         self.looks = true;
         while left > 0 {
             match end.tunnel.recv(key, left) {
-                Received::Start(_) => assert_eq!((self.got, self.ends), (0, 0), "the head is first"),
+                Received::Start(_) => {
+                    assert_eq!((self.got, self.ends), (0, 0), "the head is first")
+                }
                 Received::Data(data) => {
                     assert_eq!(self.ends, 0, "data after the end");
                     assert!(data.len() <= left && !data.is_empty());
-                    assert!(data == pattern(self.got, data.len()), "other bytes at {}", self.got);
+                    assert!(
+                        data == pattern(self.got, data.len()),
+                        "other bytes at {}",
+                        self.got
+                    );
                     self.got += data.len();
                     left -= data.len();
                 }
@@ -396,7 +476,14 @@ fn is_empty<R: Role + Debug>(end: &End<R>) {
     assert_eq!(end.tunnel.open_calls(), 0);
     assert!(!end.tunnel.has_transmit(), "something is left to send");
     let state = format!("{:?}", end.tunnel);
-    for empty in ["ids: {}", "grants: []", "deadlines: {}", "second: []", "events: []", "len: 0"] {
+    for empty in [
+        "ids: {}",
+        "grants: []",
+        "deadlines: {}",
+        "second: []",
+        "events: []",
+        "len: 0",
+    ] {
         assert!(state.contains(empty), "{empty} was to be seen in {state}");
     }
 }
