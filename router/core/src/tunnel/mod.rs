@@ -200,7 +200,7 @@ impl<R: Role> Tunnel<R> {
         };
         let received = call.recv.take(max);
         if let Received::Data(data) = &received
-            && call.over.is_open()
+            && call.takes_credit()
             && call.recv.window.consume(data.len())
             && !call.recv.grant_due
         {

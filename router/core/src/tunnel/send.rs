@@ -232,7 +232,7 @@ impl<R: Role> Tunnel<R> {
                 continue;
             };
             call.recv.grant_due = false;
-            if !call.over.is_open() {
+            if !call.takes_credit() {
                 continue;
             }
             let window = call.recv.window.take_grant(now, growth);
@@ -262,10 +262,10 @@ impl<R: Role> Tunnel<R> {
 fn flags(start: bool, end: bool) -> Flags {
     let mut flags = Flags::default();
     if start {
-        flags = flags | Flags::OPEN;
+        flags |= Flags::OPEN;
     }
     if end {
-        flags = flags | Flags::HALF_CLOSE;
+        flags |= Flags::HALF_CLOSE;
     }
     flags
 }

@@ -165,14 +165,39 @@ fn a_superseded_tunnel_does_not_send_the_calls_that_it_gave_up_as_never_sent() {
     );
 }
 
+/// Proves: T1
+#[test]
+fn calls_go_from_the_acceptance_on_and_not_before() {
+    let mut pair = Pair::unregistered(Config::default(), Config::default());
+    pair.accepts = false;
+    pair.drive();
+    assert_eq!(
+        pair.try_open(None, "", true),
+        Err(OpenError::NotLive),
+        "not registered yet"
+    );
+    pair.gateway
+        .tunnel
+        .accept(pair.time, "g".into(), Vec::new());
+    let key = pair.open("", true);
+    pair.drive();
+    let (instance, _) = pair.incoming();
+    pair.answer(instance, "");
+    pair.drive();
+    assert!(
+        pair.gateway.read(key).ended(),
+        "the call behind the acceptance is served"
+    );
+}
+
 #[test]
 fn only_the_first_frames_make_a_handshake() {
     use register_request::Frame::Unregister;
     let mut pair = Pair::unregistered(Config::default(), Config::default());
-    pair.to_gateway(Unregister(
+    pair.gateway_reads(Unregister(
         grpcrouter_proto::v1::UnregisterRequest::default(),
     ));
-    pair.to_instance(register_response::Frame::Drain(
+    pair.instance_reads(register_response::Frame::Drain(
         grpcrouter_proto::v1::Drain::default(),
     ));
     for closed in [&pair.gateway.closed, &pair.instance.closed] {

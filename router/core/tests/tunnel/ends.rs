@@ -107,6 +107,22 @@ fn a_deadline_after_the_end_was_read_says_nothing_more() {
 }
 
 #[test]
+fn the_first_fault_of_a_call_stays() {
+    let mut pair = Pair::new();
+    let key = pair.open_within(SECOND);
+    pair.drive();
+    let (instance, _) = pair.incoming();
+    pair.instance.tunnel.reset(instance, 2);
+    pair.drive_for(SECOND * 2);
+    let answer = pair.gateway.read(key);
+    assert_eq!(
+        answer.fault(),
+        Some(&reset(2)),
+        "not the deadline that passed after it"
+    );
+}
+
+#[test]
 fn a_deadline_leaves_with_its_call() {
     let mut pair = Pair::new();
     let key = pair.open_within(SECOND);

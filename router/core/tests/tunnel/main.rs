@@ -6,6 +6,7 @@
 mod credit;
 mod drain;
 mod ends;
+mod fuzz;
 mod heartbeat;
 mod hostile;
 mod lanes;

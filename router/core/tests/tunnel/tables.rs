@@ -199,7 +199,7 @@ fn the_phases_of_a_gateway() {
             pair.accepts = false;
             pair.forget_wires();
             pair.gateway.closed = None;
-            pair.to_gateway(frame.clone());
+            pair.gateway_reads(frame.clone());
             pair.gateway.transmit(pair.time, pair.latency);
             let sent: Vec<_> = pair
                 .gateway
@@ -270,7 +270,7 @@ fn the_phases_of_an_instance() {
             pair.instance.transmit(pair.time, pair.latency);
             pair.forget_wires();
             pair.instance.closed = None;
-            pair.to_instance(frame.clone());
+            pair.instance_reads(frame.clone());
             pair.instance.transmit(pair.time, pair.latency);
             let sent: Vec<_> = pair
                 .instance

@@ -195,7 +195,8 @@ impl World {
         if call.answer.ended {
             return;
         }
-        let head = !call.head_given && !(len == 0 && end);
+        let trailers_only = len == 0 && end;
+        let head = !(call.head_given || trailers_only);
         let data = pattern(call.number, true, call.answer.given, len);
         call.answer.given += len;
         call.answer.ended = end;
@@ -438,7 +439,7 @@ impl Side {
         while left > 0 {
             match end.tunnel.recv(key, left) {
                 Received::Start(_) => {
-                    assert_eq!((self.got, self.ends), (0, 0), "the head is first")
+                    assert_eq!((self.got, self.ends), (0, 0), "the head is first");
                 }
                 Received::Data(data) => {
                     assert_eq!(self.ends, 0, "data after the end");

@@ -140,14 +140,14 @@ impl Pair {
     }
 
     /// The gateway's end reads a frame that only a hostile instance would send.
-    pub(crate) fn to_gateway(&mut self, frame: v1::register_request::Frame) {
+    pub(crate) fn gateway_reads(&mut self, frame: v1::register_request::Frame) {
         let bytes = framed(&v1::RegisterRequest { frame: Some(frame) });
         self.gateway.tunnel.handle_bytes(self.time, bytes);
         self.gateway.step(self.time);
     }
 
     /// The instance's end reads a frame that only a hostile gateway would send.
-    pub(crate) fn to_instance(&mut self, frame: v1::register_response::Frame) {
+    pub(crate) fn instance_reads(&mut self, frame: v1::register_response::Frame) {
         let bytes = framed(&v1::RegisterResponse { frame: Some(frame) });
         self.instance.tunnel.handle_bytes(self.time, bytes);
         self.instance.step(self.time);
@@ -155,12 +155,12 @@ impl Pair {
 
     /// A hostile frame of a call, instance to gateway.
     pub(crate) fn response(&mut self, frame: v1::RpcResponse) {
-        self.to_gateway(v1::register_request::Frame::RpcResponse(frame));
+        self.gateway_reads(v1::register_request::Frame::RpcResponse(frame));
     }
 
     /// A hostile frame of a call, gateway to instance.
     pub(crate) fn call(&mut self, frame: v1::RpcCall) {
-        self.to_instance(v1::register_response::Frame::RpcCall(frame));
+        self.instance_reads(v1::register_response::Frame::RpcCall(frame));
     }
 
     /// Opens a call at the gateway.
@@ -227,7 +227,7 @@ impl Pair {
         respond(&mut self.instance.tunnel, key, true, data.into(), true);
     }
 
-    /// The first frames that the tunnel sent of its own from now on.
+    /// From now on the links remember only what is sent after this.
     pub(crate) fn forget_wires(&mut self) {
         self.gateway.link.wires.clear();
         self.instance.link.wires.clear();
