@@ -1,7 +1,8 @@
 //! The access log: one line a call.
 
+use std::sync::Arc;
+
 use grpcrouter_core::Time;
-use http::request::Parts;
 
 use crate::status::GatewayStatus;
 
@@ -9,15 +10,18 @@ use super::Shared;
 use super::request::Refusal;
 
 /// Collects what is to be said of a call, and says it when it is dropped.
-pub(super) struct Access<'a> {
-    shared: &'a Shared,
-    path: &'a str,
+#[derive(Debug)]
+pub(super) struct Access {
+    shared: Arc<Shared>,
+    /// Empty where nothing is logged.
+    path: String,
     started: Time,
     outcome: Outcome,
     received: u64,
     sent: u64,
 }
 
+#[derive(Debug)]
 enum Outcome {
     None,
     Gone,
@@ -26,19 +30,17 @@ enum Outcome {
     Status(GatewayStatus),
 }
 
-impl<'a> Access<'a> {
-    pub(super) fn begin(shared: &'a Shared, parts: &'a Parts) -> Self {
-        let started = if shared.config.access_log {
-            shared.clock.now()
-        } else {
-            Time::ZERO
+impl Access {
+    pub(super) fn begin(shared: Arc<Shared>, path: &str) -> Self {
+        let (path, started) = match shared.config.access_log {
+            true => (path.to_owned(), shared.clock.now()),
+            false => (String::new(), Time::ZERO),
         };
-        let outcome = Outcome::None;
         Self {
             shared,
-            path: parts.uri.path(),
+            path,
             started,
-            outcome,
+            outcome: Outcome::None,
             received: 0,
             sent: 0,
         }
@@ -70,12 +72,12 @@ impl<'a> Access<'a> {
     }
 }
 
-impl Drop for Access<'_> {
+impl Drop for Access {
     fn drop(&mut self) {
         if !self.shared.config.access_log {
             return;
         }
-        let (path, received, sent) = (self.path, self.received, self.sent);
+        let (path, received, sent) = (&self.path, self.received, self.sent);
         let took_us = (self.shared.clock.now() - self.started).as_micros();
         let (code, reason) = match &self.outcome {
             Outcome::None | Outcome::Gone => ("-".to_owned(), "client-gone"),

@@ -10,10 +10,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use grpcrouter_core::frame::{Head, Trailers};
+use grpcrouter_core::Received;
+use grpcrouter_core::frame::Head;
 use grpcrouter_core::registry::Identity;
-use grpcrouter_core::tunnel::CallRequest;
-use grpcrouter_core::{CallFault, OpenError, Received};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame};
@@ -22,16 +21,17 @@ use tokio::sync::mpsc;
 use tower_service::Service;
 
 use crate::net::BoxFuture;
-use crate::status::{GatewayStatus, INSTANCE};
+use crate::status::{Code, GatewayStatus, INSTANCE, Reason};
 use crate::tunnel::{BodyTransport, Call, Taken};
 
+use super::access::Access;
+use super::inflow::{BodySource, Inflow};
+use super::open::{Answer, Failure, Opening};
 use super::request::{Ingress, Refusal};
 use super::{Counted, Shared, admin, health, register, respond};
 
 type GatewayCall = Call<grpcrouter_core::Gateway>;
 
-/// A request's bytes that may wait for the tunnel, beyond what it has taken.
-const QUEUED_MAX: usize = 64 * 1024;
 /// The most that is given to the server at a time, in bytes.
 const PIECE: usize = 16 * 1024;
 
@@ -95,81 +95,68 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     let (parts, body) = request.into_parts();
+    let mut access = Access::begin(shared.clone(), parts.uri.path());
     let ingress = match Ingress::parse(&parts, shared.config.tunnel.max_metadata) {
         Ok(ingress) => ingress,
-        Err(refusal) => return refuse(refusal),
+        Err(refusal) => {
+            access.refused(&refusal);
+            return refuse(refusal);
+        }
     };
     let counted = shared.gauges.calls.enter();
-    let mut tried = None;
-    let call = loop {
-        let picked = shared
-            .directory
-            .pick(ingress.service, ingress.pinned, tried);
-        let (key, link) = match picked {
-            Ok(picked) => picked,
-            Err(error) => return refuse(Refusal::Grpc(error.into())),
-        };
-        let opened = link.with(|tunnel, now| {
-            let request = CallRequest {
-                method: ingress.method,
-                authority: ingress.authority,
-                timeout: ingress.timeout,
-                content_type: ingress.content_type,
-                headers: &parts.headers,
-            };
-            tunnel.open(now, request, Bytes::new(), body.is_end_stream())
-        });
-        match opened {
-            Ok(call) => break Arc::new(GatewayCall::new(link, call)),
-            Err(OpenError::NotLive) if tried.is_none() => tried = Some(key),
-            Err(error) => return refuse(Refusal::Grpc(error.into())),
-        }
+    let mut request = Inflow::new(BodySource(body));
+    let opening = Opening {
+        shared: &shared,
+        parts: &parts,
+        ingress: &ingress,
+        request: &mut request,
     };
-    if !body.is_end_stream() {
-        // A task of its own: the server reads no response while it has no room for one, and the request
-        // must go on all the same.
-        tokio::spawn(upload(call.clone(), body));
-    }
-    match poll_fn(|cx| call.poll_take(cx, 0)).await {
-        Taken::Received(Received::Start(head)) => {
-            respond::head(head).map(|()| GatewayBody(Kind::Call(Some((call, counted)))))
+    // A client that goes away is told by the server dropping this future.
+    match opening.run(|_| false).await {
+        Ok(Answer::Head(call, head)) => {
+            let call = Arc::new(call);
+            // A task of its own: the server reads no response while it has no room for one, and the
+            // request must go on all the same.
+            tokio::spawn(upload(call.clone(), request));
+            let open = OpenCall {
+                call,
+                access,
+                sent: 0,
+                _counted: counted,
+            };
+            respond::head(head).map(|()| GatewayBody(Kind::Call(Some(Box::new(open)))))
         }
-        Taken::Received(Received::End(trailers)) => trailers_only(trailers.into_headers()),
-        Taken::Received(Received::Failed(fault)) => {
-            trailers_only(GatewayStatus::from(&fault).trailers())
+        Ok(Answer::Trailers(trailers)) => {
+            access.code(trailers.status);
+            trailers_only(trailers.into_headers())
         }
-        _ => unreachable!("the head comes first"),
+        Err(Failure::Status(status)) => {
+            access.status(&status);
+            trailers_only(status.trailers())
+        }
+        // Cut: nobody reads the answer, but a server wants one.
+        Err(Failure::Gone) => {
+            access.gone();
+            let message = "the client went away";
+            let status = GatewayStatus::new(Code::Cancelled, Reason::Cancelled, message);
+            trailers_only(status.trailers())
+        }
     }
 }
 
-/// Moves a request to the tunnel, as it takes it.
-async fn upload<B>(call: Arc<GatewayCall>, mut body: B)
+/// Moves a request to the tunnel, as the tunnel takes it.
+async fn upload<B>(call: Arc<GatewayCall>, mut request: Inflow<BodySource<B>>)
 where
     B: Body<Data = Bytes> + Send + Unpin,
 {
-    loop {
-        poll_fn(|cx| call.poll_queued_below(cx, QUEUED_MAX)).await;
-        let frame = poll_fn(|cx| {
-            if call.poll_over(cx).is_ready() {
-                return Poll::Ready(None);
-            }
-            Pin::new(&mut body).poll_frame(cx).map(Some)
-        });
-        match frame.await {
-            None => return,
-            Some(None) => {
-                call.send(Bytes::new(), true);
-                return;
-            }
-            Some(Some(Ok(frame))) => {
-                if let Ok(data) = frame.into_data() {
-                    call.send(data, false);
-                }
-            }
+    poll_fn(|cx| {
+        if request.poll(cx, &call).is_err() {
             // A cut is a cancellation, never an end of stream.
-            Some(Some(Err(_))) => return call.reset(grpcrouter_core::tunnel::reset_code::CANCEL),
+            call.reset(grpcrouter_core::tunnel::reset_code::CANCEL);
         }
-    }
+        call.poll_over(cx)
+    })
+    .await;
 }
 
 fn refuse(refusal: Refusal) -> Response<GatewayBody> {
@@ -203,8 +190,17 @@ enum Kind {
     Text(Full<Bytes>),
     Tonic(tonic::body::Body),
     Tunnel(mpsc::Receiver<Frame<Bytes>>),
-    /// The call, while its response goes on, and its place in the gauges.
-    Call(Option<(Arc<GatewayCall>, Counted)>),
+    /// The call, while its response goes on.
+    Call(Option<Box<OpenCall>>),
+}
+
+/// A call whose response goes on.
+#[derive(Debug)]
+struct OpenCall {
+    call: Arc<GatewayCall>,
+    access: Access,
+    sent: u64,
+    _counted: Counted,
 }
 
 impl Body for GatewayBody {
@@ -223,19 +219,15 @@ impl Body for GatewayBody {
             }
             Kind::Tonic(body) => Pin::new(body).poll_frame(cx),
             Kind::Tunnel(frames) => frames.poll_recv(cx).map(|frame| frame.map(Ok)),
-            Kind::Call(call) => {
-                let Some((open, _)) = call else {
+            Kind::Call(slot) => {
+                let Some(open) = slot else {
                     return Poll::Ready(None);
                 };
-                let trailers = match ready!(open.poll_take(cx, PIECE)) {
-                    Taken::Received(Received::Data(data)) => {
-                        return Poll::Ready(Some(Ok(Frame::data(data))));
-                    }
-                    Taken::Received(received) => end(received),
-                    Taken::Waiting(_) => unreachable!("there is room for a piece"),
-                };
-                *call = None;
-                Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+                let frame = ready!(open.poll_frame(cx));
+                if frame.is_trailers() {
+                    *slot = None;
+                }
+                Poll::Ready(Some(Ok(frame)))
             }
         }
     }
@@ -245,13 +237,27 @@ impl Body for GatewayBody {
     }
 }
 
-fn end(received: Received<Head, Trailers>) -> HeaderMap {
-    match received {
-        Received::End(trailers) => trailers.into_headers(),
-        Received::Failed(fault) => GatewayStatus::from(&fault).trailers(),
-        // A second head is a breach, found before it comes here.
-        Received::Start(_) | Received::Data(_) | Received::Pending => {
-            GatewayStatus::from(&CallFault::Lost { sent: true }).trailers()
-        }
+impl OpenCall {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Frame<Bytes>> {
+        let trailers = match ready!(self.call.poll_take(cx, PIECE)) {
+            Taken::Received(Received::Data(data)) => {
+                self.sent += data.len() as u64;
+                return Poll::Ready(Frame::data(data));
+            }
+            Taken::Received(Received::End(trailers)) => {
+                self.access.code(trailers.status);
+                trailers.into_headers()
+            }
+            Taken::Received(Received::Failed(fault)) => {
+                let status = GatewayStatus::from(&fault);
+                self.access.status(&status);
+                status.trailers()
+            }
+            Taken::Received(Received::Start(_) | Received::Pending) | Taken::Waiting(_) => {
+                unreachable!("a second head is a breach, and there is room for a piece")
+            }
+        };
+        self.access.bytes(0, self.sent);
+        Poll::Ready(Frame::trailers(trailers))
     }
 }
