@@ -147,10 +147,11 @@ impl Failure {
                     .map_or(Code::Internal, |r| code_of_reset(r.into()));
                 (code, format!("upstream: {error}"))
             }
-            Self::NotSent | Self::Ended(_) => (
-                Code::Unavailable,
-                "the connection to the upstream server ended".to_owned(),
-            ),
+            Self::NotSent(error) | Self::Ended(error) => {
+                tracing::debug!("call to the upstream failed: {error}");
+                let message = "the connection to the upstream server ended";
+                (Code::Unavailable, message.to_owned())
+            }
         };
         let mut response = Response::new(UpstreamBody(None));
         *response.headers_mut() = status_trailers(code, &message);
