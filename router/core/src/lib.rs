@@ -5,7 +5,7 @@
 //!
 //! - [`registry`]: who is registered, and which instance gets the next call.
 //! - [`frame`]: the messages of a tunnel and their bytes; [`metadata`] says what of a header list travels.
-//! - [`call`]: the two halves of one call, and the table of all.
+//! - [`call`]: the two halves of one call. [`table`]: many of something, under keys that never come twice.
 //! - [`window`]: credit. [`buffer`]: bytes that wait for it.
 //! - [`tunnel`]: everything together, with the order in which to drive it.
 //! - [`config`]: every limit. [`error`]: every fault, by who is to blame and what it ends.
@@ -19,13 +19,15 @@ pub mod message;
 pub mod metadata;
 pub mod percent;
 pub mod registry;
+pub mod table;
 pub mod time;
 pub mod timeout;
 pub mod tunnel;
 pub mod window;
 
-pub use call::{Key, Received};
+pub use call::Received;
 pub use config::Config;
 pub use error::{CallFault, OpenError, TunnelError};
+pub use table::Key;
 pub use time::Time;
 pub use tunnel::{Gateway, Instance, Tunnel};

@@ -1,15 +1,13 @@
-//! One call on a tunnel: its two halves, and the table that holds all calls.
+//! One call on a tunnel: its two halves.
 //!
 //! A call is the same thing on both sides of a tunnel. What one side sends, START, data and END, is
 //! OPEN, data and HALF_CLOSE from a gateway and HEAD, data and COMPLETE from an instance.
 
 mod recv;
 mod send;
-mod table;
 
 pub use recv::{Received, RecvHalf, RecvState};
 pub use send::{SendHalf, SendState};
-pub use table::{Key, Table, Tenancy};
 
 use crate::message::MessageLimit;
 use crate::time::Time;

@@ -5,7 +5,6 @@
 //! registration was replaced.
 //!
 //! - `registration` and `identity`: what an instance says of itself, parsed
-//! - `key`: slots with generations
 //! - `rotation`: round robin
 //! - `pick`: the choice for a call
 //! - `view`: lists and health, for people and load balancers
@@ -13,7 +12,6 @@
 
 mod changes;
 mod identity;
-mod key;
 mod limits;
 mod pick;
 mod registration;
@@ -26,13 +24,14 @@ use grpcrouter_proto::v1::{HealthStatus, ServiceInfo};
 
 pub use self::changes::{Change, ChangeKind};
 pub use self::identity::{Epoch, Identity, InstanceId};
-pub use self::key::Key;
 pub use self::limits::RegistryLimits;
 pub use self::pick::PickError;
 pub use self::registration::{CATCH_ALL, InvalidRegistration, Registration, Service, is_serving};
+pub use crate::table::Key;
+
+use crate::table::Table;
 
 use self::changes::ChangeLog;
-use self::key::Slots;
 use self::rotation::{Place, Rotation};
 
 /// The instances of a gateway. `T` is the caller's handle of a tunnel.
@@ -51,7 +50,7 @@ use self::rotation::{Place, Rotation};
 #[derive(Debug)]
 pub struct Registry<T> {
     limits: RegistryLimits,
-    entries: Slots<Entry<T>>,
+    entries: Table<Entry<T>>,
     by_id: BTreeMap<InstanceId, Key>,
     /// Exactly the services that someone declares, `*` included.
     offerings: BTreeMap<String, Offering>,
@@ -118,7 +117,7 @@ impl<T: Clone> Registry<T> {
         Self {
             changes: ChangeLog::new(limits.max_pending_changes),
             limits,
-            entries: Slots::new(),
+            entries: Table::new(u32::MAX),
             by_id: BTreeMap::new(),
             offerings: BTreeMap::new(),
             with_named_services: 0,
@@ -234,12 +233,16 @@ impl<T: Clone> Registry<T> {
         }
         self.with_named_services += usize::from(registration.names_services());
         let places = registration.services.iter().map(|_| None).collect();
-        let key = self.entries.insert(Entry {
+        let entry = Entry {
             registration,
             places,
             draining: false,
             tunnel,
-        });
+        };
+        // The limit of instances is far below a table's, and was checked.
+        let Ok(key) = self.entries.insert(entry) else {
+            unreachable!("fewer than 2^32 registrations")
+        };
         self.by_id.insert(id, key);
         let entry = self.entries.get_mut(key).expect("just inserted");
         entry.reseat(key, &mut self.offerings);

@@ -1,8 +1,8 @@
 //! Which instance takes a call.
 
-use super::key::Slots;
 use super::registration::CATCH_ALL;
 use super::{Entry, Key, Registry};
+use crate::table::Table;
 
 /// Why no instance takes a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -98,7 +98,7 @@ impl<T: Clone> Registry<T> {
 ///
 /// One that offers `*` and also names the service is missing from the rotation of that name only if
 /// it said that it does not serve it, and `*` must not overrule that.
-pub(super) fn leaves_to_any<T>(entries: &Slots<Entry<T>>, key: Key, service: &str) -> bool {
+pub(super) fn leaves_to_any<T>(entries: &Table<Entry<T>>, key: Key, service: &str) -> bool {
     entries
         .get(key)
         .is_some_and(|entry| entry.registration.service(service).is_none())

@@ -117,15 +117,12 @@ mod tests {
     use super::*;
 
     fn member(index: u32) -> Key {
-        Key {
-            index,
-            generation: 1,
-        }
+        Key::from_bits(1 << 32 | u64::from(index))
     }
 
     fn turns(rotation: &mut Rotation, count: usize) -> Vec<u32> {
         (0..count)
-            .map(|_| rotation.take(|_| true).expect("not empty").index)
+            .map(|_| rotation.take(|_| true).expect("not empty").slot)
             .collect()
     }
 

@@ -9,11 +9,12 @@ use grpcrouter_proto::v1::{
 };
 use http::{HeaderMap, HeaderValue};
 
-use crate::call::{Call, Key, RecvHalf, SendHalf, message_limit};
+use crate::call::{Call, RecvHalf, SendHalf, message_limit};
 use crate::config::{Config, REVISIONS};
 use crate::error::{OpenError, TunnelError};
 use crate::frame::encode_open;
 use crate::metadata::is_forwarded_request;
+use crate::table::Key;
 use crate::time::Time;
 
 use super::send::Part;

@@ -7,13 +7,14 @@ use grpcrouter_proto::v1::{
 };
 use http::{HeaderMap, HeaderValue};
 
-use crate::call::{Call, Key, RecvHalf, SendHalf, SendState, message_limit};
+use crate::call::{Call, RecvHalf, SendHalf, SendState, message_limit};
 use crate::config::{Config, REVISIONS};
 use crate::error::{OpenError, TunnelError};
 use crate::frame::{
     CallFrame, Flags, FrameHeader, Open, encode_head, encode_status, encode_trailers,
 };
 use crate::metadata::{is_forwarded_response, is_forwarded_trailer};
+use crate::table::Key;
 use crate::time::Time;
 
 use super::send::Part;

@@ -8,8 +8,8 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::call::Key;
 use crate::frame::{FrameHeader, RPC_FIELD, write_frame};
+use crate::table::Key;
 
 use super::batch::Batch;
 

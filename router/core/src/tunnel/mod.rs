@@ -15,10 +15,11 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use crate::call::{Call, Key, Over, Received, RecvState, SendState, Table};
+use crate::call::{Call, Over, Received, RecvState, SendState};
 use crate::config::Config;
 use crate::error::{CallFault, TunnelError};
 use crate::frame::{Deframer, Reset};
+use crate::table::{Key, Table};
 use crate::time::Time;
 use crate::window::Growth;
 

@@ -2,9 +2,10 @@
 
 use bytes::Bytes;
 
-use crate::call::{Key, Over, RecvState};
+use crate::call::{Over, RecvState};
 use crate::error::{Breach, CallFault, TunnelError};
 use crate::frame::{DecodeError, Frame, Inbound, Limits};
+use crate::table::Key;
 use crate::time::Time;
 
 use super::{Phase, Role, Tunnel};
@@ -165,7 +166,7 @@ impl<R: Role> Tunnel<R> {
 
     /// The gateway's call with this id; none for one that just ended.
     pub(super) fn find_call(&mut self, now: Time, id: u64) -> Result<Option<Key>, TunnelError> {
-        use crate::call::Tenancy;
+        use crate::table::Tenancy;
         let key = Key::from_bits(id);
         match self.calls.tenancy(key) {
             Tenancy::Present => Ok(Some(key)),

@@ -3,9 +3,9 @@
 use bytes::Bytes;
 use grpcrouter_proto::v1::{self, Heartbeat, register_request, register_response};
 
-use crate::call::Key;
 use crate::error::TunnelError;
 use crate::frame::{self, DecodeError, Head, Inbound, Open, Trailers};
+use crate::table::Key;
 use crate::time::Time;
 
 use super::{Event, Tunnel};

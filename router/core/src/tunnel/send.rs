@@ -4,11 +4,12 @@ use bytes::Bytes;
 use grpcrouter_proto::v1::Heartbeat;
 use http::{HeaderMap, HeaderName};
 
-use crate::call::{Key, Over, SendState};
+use crate::call::{Over, SendState};
 use crate::config::{CHUNK, SMALL};
 use crate::error::{Breach, CallFault, OpenError};
 use crate::frame::{Flags, FrameHeader};
 use crate::metadata::entry_size;
+use crate::table::Key;
 use crate::time::Time;
 
 use super::{Batch, Phase, Role, Tunnel, reset_code};

@@ -4,9 +4,9 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use bytes::Bytes;
-use grpcrouter_core::call::{Key, Received};
 use grpcrouter_core::tunnel::{CallRequest, Phase, Role, reset_code};
 use grpcrouter_core::{CallFault, OpenError};
+use grpcrouter_core::{Key, call::Received};
 use http::HeaderMap;
 
 use super::wires::Watch;

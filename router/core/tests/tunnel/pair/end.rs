@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use grpcrouter_core::call::{Key, Received};
 use grpcrouter_core::tunnel::{Event, Role, Tunnel};
 use grpcrouter_core::{CallFault, Time, TunnelError};
+use grpcrouter_core::{Key, call::Received};
 
 use super::link::Link;
 use super::wire::Peek;

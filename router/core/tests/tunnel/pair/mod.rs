@@ -7,7 +7,7 @@ mod wire;
 use std::time::Duration;
 
 use bytes::Bytes;
-use grpcrouter_core::call::Key;
+use grpcrouter_core::Key;
 use grpcrouter_core::frame::Open;
 use grpcrouter_core::tunnel::{
     CallRequest, GatewayEvent, InstanceEvent, Phase, ResponseHead, Tunnel,
