@@ -1,5 +1,12 @@
 //! Cases of the ledger on real sockets: the gateway and the instance library in this process, with a raw
 //! HTTP/2 client and scripted handlers at the two edges.
 
+mod early;
+mod ingress;
 mod kinds;
+mod messages;
+mod metadata;
+mod order;
+mod reserved;
+mod status;
 mod support;

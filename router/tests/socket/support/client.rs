@@ -52,12 +52,21 @@ impl Client {
         self.open(request(method)).await
     }
 
+    /// Opens a call and ends its request in one frame.
+    pub(crate) async fn call_ended(&self, method: &str) -> Exchange {
+        self.start(request(method), true).await
+    }
+
     /// Opens a call with a request of one's own.
     pub(crate) async fn open(&self, request: Request<()>) -> Exchange {
+        self.start(request, false).await
+    }
+
+    async fn start(&self, request: Request<()>, ended: bool) -> Exchange {
         let mut requests = within("room for a stream", self.requests.clone().ready())
             .await
             .expect("is ready");
-        let (response, send) = requests.send_request(request, false).expect("a request");
+        let (response, send) = requests.send_request(request, ended).expect("a request");
         Exchange::new(response, send)
     }
 

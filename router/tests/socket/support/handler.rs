@@ -98,9 +98,10 @@ impl tower_service::Service<Request<RequestBody>> for Handler {
 }
 
 impl Call {
-    /// Sends the head.
+    /// Sends the head; its content type is the plain one where it names none.
     pub(crate) fn head(&mut self, mut headers: HeaderMap) {
-        headers.insert("content-type", HeaderValue::from_static("application/grpc"));
+        let grpc = HeaderValue::from_static("application/grpc");
+        headers.entry("content-type").or_insert(grpc);
         let (frames, recv) = mpsc::channel(1);
         let mut response = Response::new(HandlerBody {
             frames: Some(recv),
@@ -115,6 +116,11 @@ impl Call {
     /// Answers with a status and nothing else.
     pub(crate) fn trailers_only(&mut self, mut trailers: HeaderMap, status: u32, message: &str) {
         status_into(&mut trailers, status, message);
+        self.trailers_only_as(trailers);
+    }
+
+    /// Answers with these trailers and nothing else, whether they make a status or not.
+    pub(crate) fn trailers_only_as(&mut self, trailers: HeaderMap) {
         let mut response = Response::new(HandlerBody {
             frames: None,
             work: None,
@@ -171,6 +177,11 @@ impl Call {
         message: &str,
     ) {
         status_into(&mut trailers, status, message);
+        self.finish_as(trailers).await;
+    }
+
+    /// Ends with these trailers, whether they make a status or not.
+    pub(crate) async fn finish_as(&mut self, trailers: HeaderMap) {
         let frames = self.frames.take().expect("the head was sent");
         let _ = frames.send(Frame::trailers(trailers)).await;
     }

@@ -1,7 +1,10 @@
 //! What every case needs: a gateway, an instance with a scripted handler, a client that sees frames.
 
+pub(crate) mod arms;
 pub(crate) mod client;
+pub(crate) mod endpoint;
 pub(crate) mod handler;
+pub(crate) mod raw;
 pub(crate) mod world;
 
 use std::future::Future;

@@ -1,0 +1,92 @@
+//! The two ways to run a gateway: on its own listeners, and mounted in somebody else's HTTP/2 server.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use grpcrouter::{Clock, Gateway, GatewayConfig};
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+
+use super::client::Client;
+use super::handler::Handler;
+use super::world::World;
+
+/// How the gateway is served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arm {
+    /// By its own listeners.
+    Listeners,
+    /// As a tower service in hyper's server, clients and tunnels both.
+    Mounted,
+}
+
+/// Runs one body on both arms. A failure says on which arm it came.
+pub(crate) async fn on_both_arms(body: impl AsyncFn(Arm)) {
+    for arm in [Arm::Listeners, Arm::Mounted] {
+        let named = Named(arm);
+        body(arm).await;
+        drop(named);
+    }
+}
+
+struct Named(Arm);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("on arm {:?}: the failure above", self.0);
+        }
+    }
+}
+
+impl World {
+    /// A gateway with default settings on one of the arms.
+    pub(crate) async fn on(arm: Arm) -> Self {
+        Self::on_with(arm, GatewayConfig::default()).await
+    }
+
+    /// A gateway on one of the arms.
+    pub(crate) async fn on_with(arm: Arm, config: GatewayConfig) -> Self {
+        if arm == Arm::Listeners {
+            return Self::with(config).await;
+        }
+        let window = config.client_window;
+        let max_streams = config.max_streams;
+        let gateway = Gateway::new(config, Clock::start());
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = TcpListener::bind(any).await.expect("binds");
+        let addr = listener.local_addr().expect("is bound");
+        tokio::spawn(mounted(gateway.clone(), listener, window, max_streams));
+        Self {
+            gateway,
+            clients: addr,
+            tunnels: addr,
+        }
+    }
+
+    /// A world on one of the arms with one instance `a` of `test.Probe`, and a client.
+    pub(crate) async fn probe_on(arm: Arm, handler: Handler) -> (Self, Client) {
+        let world = Self::on(arm).await;
+        world.instance("a", handler).await;
+        let client = world.client().await;
+        (world, client)
+    }
+}
+
+/// hyper with the windows and limits that the gateway's own listeners have.
+async fn mounted(gateway: Gateway, listener: TcpListener, window: u32, max_streams: u32) {
+    while let Ok((socket, _)) = listener.accept().await {
+        socket.set_nodelay(true).expect("a socket");
+        let service = TowerToHyperService::new(gateway.service());
+        let mut server = http2::Builder::new(TokioExecutor::new());
+        server
+            .auto_date_header(false)
+            .initial_stream_window_size(window)
+            .initial_connection_window_size(window.saturating_mul(max_streams))
+            .max_concurrent_streams(max_streams)
+            .max_header_list_size(64 * 1024)
+            .max_send_buf_size(64 * 1024);
+        tokio::spawn(server.serve_connection(TokioIo::new(socket), service));
+    }
+}
