@@ -1,7 +1,11 @@
 //! What every case needs: a gateway, an instance with a scripted handler, a client that sees frames.
 
 pub(crate) mod client;
+pub(crate) mod far;
 pub(crate) mod handler;
+pub(crate) mod server;
+pub(crate) mod source;
+pub(crate) mod wire;
 pub(crate) mod world;
 
 use std::future::Future;
