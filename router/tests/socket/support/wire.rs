@@ -46,15 +46,16 @@ impl Wire {
 async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut hold: watch::Receiver<bool>) {
     let mut buffer = vec![0; 16 * 1024];
     loop {
+        // Both waits end when the wire itself is gone.
+        if hold.wait_for(|held| !*held).await.is_err() {
+            return;
+        }
         let read = tokio::select! {
             biased;
-            _ = hold.wait_for(|held| *held) => {
-                // For good, until the wire itself is gone.
-                if hold.wait_for(|held| !*held).await.is_err() {
-                    return;
-                }
-                continue;
-            }
+            changed = hold.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
             read = from.read(&mut buffer) => read,
         };
         match read {
