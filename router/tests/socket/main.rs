@@ -3,6 +3,10 @@
 
 mod early;
 mod ingress;
+mod flow_bound;
+mod flow_isolation;
+mod flow_lockstep;
+mod flow_release;
 mod kinds;
 mod messages;
 mod metadata;

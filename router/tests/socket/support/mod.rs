@@ -5,6 +5,11 @@ pub(crate) mod client;
 pub(crate) mod endpoint;
 pub(crate) mod handler;
 pub(crate) mod raw;
+pub(crate) mod far;
+pub(crate) mod handler;
+pub(crate) mod server;
+pub(crate) mod source;
+pub(crate) mod wire;
 pub(crate) mod world;
 
 use std::future::Future;
