@@ -1,7 +1,9 @@
 //! What every case needs: a gateway, an instance with a scripted handler, a client that sees frames.
 
 pub(crate) mod client;
+pub(crate) mod fault;
 pub(crate) mod handler;
+pub(crate) mod mortal;
 pub(crate) mod world;
 
 use std::future::Future;
