@@ -14,7 +14,8 @@ pub struct Config {
     /// What all calls of the tunnel together may have queued for the transport, in bytes. Beyond it no
     /// credit is spent and no call is opened. 8 MiB: the tunnel's HTTP/2 window.
     pub tunnel_queue: usize,
-    /// Calls that may be open at once. 10,000.
+    /// Calls that may be open at once. 10,000. An instance holds the keys of twice as many, so that calls
+    /// which are over but not released yet do not count.
     pub max_calls: u32,
     /// The longest frame accepted, in bytes. 64 KiB: a chunk, a list of metadata and room.
     pub max_frame: u32,

@@ -147,3 +147,28 @@ pub enum TunnelError {
     #[error("the connection ended: {0}")]
     Transport(String),
 }
+
+impl TunnelError {
+    /// The gRPC status code and the token with which a gateway ends a tunnel for this.
+    pub fn verdict(&self) -> (u32, &str) {
+        const OK: u32 = 0;
+        const DEADLINE_EXCEEDED: u32 = 4;
+        const RESOURCE_EXHAUSTED: u32 = 8;
+        const FAILED_PRECONDITION: u32 = 9;
+        const INTERNAL: u32 = 13;
+        const UNAVAILABLE: u32 = 14;
+        match self {
+            Self::Refused { code, reason, .. } => (*code, reason),
+            Self::Transport(_) => (OK, "closed"),
+            Self::Silent(_) => (UNAVAILABLE, "heartbeat-lost"),
+            Self::Revision { .. } => (FAILED_PRECONDITION, "revision"),
+            Self::HandshakeTimeout(_) => (DEADLINE_EXCEEDED, "handshake-timeout"),
+            Self::NotReading(_) => (RESOURCE_EXHAUSTED, "limit"),
+            Self::Malformed(_)
+            | Self::UnknownCall(_)
+            | Self::DuplicateCall(_)
+            | Self::TooManyBreaches(_)
+            | Self::Handshake(_) => (INTERNAL, "protocol-error"),
+        }
+    }
+}

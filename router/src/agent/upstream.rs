@@ -275,7 +275,7 @@ async fn small(
     let uri = format!("http://{}{}", pool.target.authority(), parts.uri.path());
     parts.uri = uri.parse().unwrap_or_default();
     let body = http_body_util::BodyExt::collect(body).await;
-    let body = body.map_or_else(|_| Bytes::new(), |body| body.to_bytes());
+    let body = body.map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
     let mut lease = pool.lease().await.map_err(Failure::Pool)?;
     let opened = match poll_fn(|cx| lease.requests.poll_ready(cx)).await {
         Ok(()) => lease

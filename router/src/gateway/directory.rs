@@ -138,7 +138,7 @@ impl From<InvalidRegistration> for Refused {
 impl From<RegisterError> for Refused {
     fn from(error: RegisterError) -> Self {
         let (code, reason) = match &error {
-            RegisterError::AlreadyExists { .. } => (Code::AlreadyExists, "already-exists"),
+            RegisterError::AlreadyExists { .. } => (Code::AlreadyExists, "stale-epoch"),
             RegisterError::PermissionDenied { .. } => (Code::PermissionDenied, "identity"),
             RegisterError::ResourceExhausted { .. } => (Code::ResourceExhausted, "limit"),
         };

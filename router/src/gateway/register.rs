@@ -67,6 +67,12 @@ impl Session<'_> {
     ) {
         let directory = &self.shared.directory;
         match (event, self.key) {
+            (GatewayEvent::Registering(_), _) if *self.shared.drain.borrow() => {
+                driver.link().with(|tunnel, _| {
+                    let message = "the gateway is shutting down; dial another";
+                    tunnel.refuse(Code::Unavailable as u32, "draining", message);
+                });
+            }
             (GatewayEvent::Registering(info), _) => {
                 self.name.clone_from(&info.instance_id);
                 let config = &self.shared.config;
@@ -116,23 +122,11 @@ impl Session<'_> {
 
 /// The status with which a `Register` call ends.
 fn trailers(error: &TunnelError) -> HeaderMap {
-    let (code, reason) = match error {
-        TunnelError::Refused { code, reason, .. } => {
-            let mut trailers = status_trailers(Code::Unknown, &error.to_string());
-            trailers.insert("grpc-status", (*code).into());
-            if let Ok(reason) = reason.parse() {
-                trailers.insert(REASON, reason);
-            }
-            return trailers;
-        }
-        TunnelError::Transport(_) => (Code::Ok, "closed"),
-        TunnelError::Silent(_) => (Code::Unavailable, "silent"),
-        TunnelError::Revision { .. } => (Code::FailedPrecondition, "revision"),
-        TunnelError::HandshakeTimeout(_) => (Code::DeadlineExceeded, "deadline"),
-        TunnelError::NotReading(_) => (Code::ResourceExhausted, "limit"),
-        _ => (Code::Internal, "protocol-error"),
-    };
-    let mut trailers = status_trailers(code, &error.to_string());
-    trailers.insert(REASON, http::HeaderValue::from_static(reason));
+    let (code, reason) = error.verdict();
+    let mut trailers = status_trailers(Code::Ok, &error.to_string());
+    trailers.insert("grpc-status", code.into());
+    if let Ok(reason) = reason.parse() {
+        trailers.insert(REASON, reason);
+    }
     trailers
 }

@@ -156,7 +156,7 @@ where
                     return Ok(End::Drained);
                 }
                 Notice::Closed(error) => {
-                    driver.finish(TransportEnd::Request).await;
+                    driver.finish(TransportEnd::Cancel).await;
                     return if asked {
                         Ok(End::Drained)
                     } else {

@@ -117,7 +117,7 @@ impl<R: Role, T: Transport> Driver<R, T> {
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(())) => {}
             }
-            let batch = self.link.drive(|tunnel, now| tunnel.poll_transmit(now));
+            let batch = self.link.drive(grpcrouter_core::Tunnel::poll_transmit);
             if let Some(batch) = batch
                 && let Err(error) = self.transport.write(batch)
             {

@@ -32,6 +32,8 @@ pub(crate) trait Transport: Send + Unpin + 'static {
 pub(crate) enum TransportEnd {
     /// The end of a request.
     Request,
+    /// The end of a request that is given up.
+    Cancel,
     /// The trailers of a response.
     Response(HeaderMap),
 }
@@ -88,6 +90,10 @@ impl Transport for H2Transport {
         // The peer may be gone already, which is no news at this point.
         let _ = match end {
             TransportEnd::Request => self.send.send_data(Payload::One(Bytes::new()), true),
+            TransportEnd::Cancel => {
+                self.send.send_reset(h2::Reason::CANCEL);
+                Ok(())
+            }
             TransportEnd::Response(trailers) => self.send.send_trailers(trailers),
         };
     }

@@ -67,6 +67,22 @@ impl<S, E> Call<S, E> {
             writable_told: false,
         }
     }
+
+    /// Whether this side may still send START, data or END.
+    pub fn takes_parts(&self) -> bool {
+        self.over.is_open() && matches!(self.send.state, SendState::Idle | SendState::Open)
+    }
+
+    /// Whether a fault may still become the call's outcome: the first one stays, and every reader gets one
+    /// end, but for an instance's, which after the request's end is still told that the call failed.
+    pub fn awaits_outcome(&self) -> bool {
+        self.recv.fault().is_none() && (self.over.is_open() || !self.recv.is_done())
+    }
+
+    /// Whether the peer can still use credit.
+    pub fn takes_credit(&self) -> bool {
+        self.over.is_open() && self.recv.state != RecvState::Ended
+    }
 }
 
 /// A limit for each direction, where the configuration sets one.

@@ -158,6 +158,11 @@ impl<S, E> RecvHalf<S, E> {
         self.start.is_none() && self.queue.is_empty() && self.outcome.is_some()
     }
 
+    /// Whether the end, or the fault, was taken.
+    pub fn is_done(&self) -> bool {
+        self.state == RecvState::Ended && self.start.is_none() && self.outcome.is_none()
+    }
+
     /// The fault that ended the call, taken or not.
     pub fn fault(&self) -> Option<&CallFault> {
         self.fault.as_ref()

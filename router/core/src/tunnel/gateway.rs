@@ -11,12 +11,16 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::call::{Call, Key, RecvHalf, SendHalf, message_limit};
 use crate::config::{Config, REVISIONS};
-use crate::error::{CallFault, OpenError, TunnelError};
+use crate::error::{OpenError, TunnelError};
 use crate::frame::encode_open;
+use crate::metadata::is_forwarded_request;
 use crate::time::Time;
 
 use super::send::Part;
 use super::{Gateway, Peer, Phase, Tunnel};
+
+/// The least that a side must accept in a frame, in bytes.
+const MAX_FRAME_MIN: u32 = 64 * 1024;
 
 /// The longest metadata that a frame has room for beside a chunk and an end, whatever its limit.
 const FRAME_RESERVE: u32 = 24 * 1024;
@@ -53,8 +57,12 @@ impl Tunnel<Gateway> {
         Self::with_config(now, config)
     }
 
-    /// Accepts the registration that [`GatewayEvent::Registering`] asked for.
+    /// Accepts the registration that [`GatewayEvent::Registering`] asked for. Does nothing when the tunnel
+    /// has ended since then, which [`Event::Closed`](super::Event::Closed) tells.
     pub fn accept(&mut self, now: Time, gateway_id: String, gateways: Vec<String>) {
+        if self.phase == Phase::Closed {
+            return;
+        }
         assert_eq!(self.phase, Phase::Handshake, "accepted twice");
         self.phase = Phase::Live;
         self.keepalive = super::Keepalive::new(now, self.config.heartbeat_interval);
@@ -73,21 +81,28 @@ impl Tunnel<Gateway> {
     /// Refuses the registration, or ends one that was accepted: the instance is told why, and the tunnel
     /// closes. `code` is a gRPC status code.
     pub fn refuse(&mut self, code: u32, reason: &str, message: &str) {
-        if self.phase == Phase::Closed {
-            return;
-        }
         let (reason, message) = (reason.to_owned(), message.to_owned());
-        let error = ErrorResponse {
-            code,
-            reason: reason.clone(),
-            message: message.clone(),
-        };
-        self.control(register_response::Frame::Error(error));
         self.close(TunnelError::Refused {
             code,
             reason,
             message,
         });
+    }
+
+    /// The last frame: why the tunnel ended. Nobody is there to read it when the transport did.
+    pub(super) fn write_error(&mut self, error: &TunnelError) {
+        let (code, reason) = error.verdict();
+        let message = match error {
+            TunnelError::Transport(_) => return,
+            TunnelError::Refused { message, .. } => message.clone(),
+            error => error.to_string(),
+        };
+        let reason = reason.to_owned();
+        self.control(register_response::Frame::Error(ErrorResponse {
+            code,
+            reason,
+            message,
+        }));
     }
 
     /// Asks the instance to go elsewhere: no call is opened from now on, the running ones finish.
@@ -129,6 +144,7 @@ impl Tunnel<Gateway> {
             content_type,
             headers,
         } = request;
+        self.check_metadata(headers, is_forwarded_request)?;
         self.fields.clear();
         encode_open(
             &mut self.fields,
@@ -189,23 +205,6 @@ impl Tunnel<Gateway> {
                 },
             );
         }
-    }
-
-    /// Holds the request's messages to their limit; past it the call fails.
-    fn admit(&mut self, key: Key, data: &[u8]) -> bool {
-        let Some(call) = self.calls.get_mut(key) else {
-            return false;
-        };
-        let verdict = call
-            .send
-            .limit
-            .as_mut()
-            .map_or(Ok(()), |limit| limit.check(data));
-        if let Err(fault) = verdict {
-            self.abort(key, CallFault::TooLarge(fault));
-            return false;
-        }
-        true
     }
 
     pub(super) fn on_request_control(
@@ -291,9 +290,9 @@ impl Peer {
                 "call_window of {call_window} bytes"
             )));
         }
-        if max_frame < 2 * FRAME_RESERVE {
-            let least = 2 * FRAME_RESERVE;
-            let what = format!("max_frame of {max_frame} bytes, at least {least} are needed");
+        if max_frame < MAX_FRAME_MIN {
+            let what =
+                format!("max_frame of {max_frame} bytes, at least {MAX_FRAME_MIN} are needed");
             return Err(TunnelError::Handshake(what));
         }
         Ok(Self {

@@ -7,12 +7,13 @@ use grpcrouter_proto::v1::{
 };
 use http::{HeaderMap, HeaderValue};
 
-use crate::call::{Call, Key, RecvHalf, SendHalf, message_limit};
+use crate::call::{Call, Key, RecvHalf, SendHalf, SendState, message_limit};
 use crate::config::{Config, REVISIONS};
 use crate::error::{OpenError, TunnelError};
 use crate::frame::{
     CallFrame, Flags, FrameHeader, Open, encode_head, encode_status, encode_trailers,
 };
+use crate::metadata::{is_forwarded_response, is_forwarded_trailer};
 use crate::time::Time;
 
 use super::send::Part;
@@ -83,7 +84,8 @@ impl Tunnel<Instance> {
 
     /// Sends a part of a response: the head with the first part, data cut anywhere, the trailers with
     /// the last. A response that is here whole leaves in one frame. Fails, with nothing sent, when the
-    /// head or the trailers do not fit a frame.
+    /// head or the trailers do not fit a frame or the metadata limit. A message past its limit fails the
+    /// call instead.
     pub fn respond(
         &mut self,
         key: Key,
@@ -91,6 +93,12 @@ impl Tunnel<Instance> {
         data: Bytes,
         trailers: Option<&HeaderMap>,
     ) -> Result<(), OpenError> {
+        if let Some(head) = head {
+            self.check_metadata(head.headers, is_forwarded_response)?;
+        }
+        if let Some(trailers) = trailers {
+            self.check_metadata(trailers, is_forwarded_trailer)?;
+        }
         self.fields.clear();
         if let Some(head) = head {
             encode_head(&mut self.fields, head.content_type, head.headers);
@@ -108,6 +116,9 @@ impl Tunnel<Instance> {
         if size > max {
             return Err(OpenError::MetadataTooLarge { size, max });
         }
+        if !self.admit(key, &data) {
+            return Ok(());
+        }
         let end = trailers.is_some().then_some(split);
         self.push(
             key,
@@ -120,13 +131,14 @@ impl Tunnel<Instance> {
         Ok(())
     }
 
-    /// Says that the call was never dispatched, so that the gateway can send it elsewhere.
+    /// Says that the call was never dispatched, so that the gateway can send it elsewhere. A call that has
+    /// begun to be answered is reset instead.
     pub fn refuse_call(&mut self, key: Key) {
         if let Some(call) = self.calls.get(key)
             && call.over.is_open()
         {
-            let id = call.id;
-            self.write_reset(id, reset_code::REFUSED_STREAM, true);
+            let (id, refused) = (call.id, call.send.state == SendState::Idle);
+            self.write_reset(id, reset_code::REFUSED_STREAM, refused);
             self.finish(key, crate::call::Over::ByUs);
         }
     }
@@ -211,7 +223,9 @@ impl Tunnel<Instance> {
         let mut recv = RecvHalf::new(self.config.call_window, limit);
         recv.on_start(None)
             .map_err(|e| TunnelError::Malformed(e.to_string()))?;
-        let accepted = if self.phase == Phase::Live {
+        // Only calls that go on count: the gateway does not know which of the others still have their key.
+        let room = self.ids.len() < self.config.max_calls as usize;
+        let accepted = if self.phase == Phase::Live && room {
             self.calls.insert(Call::new(frame.id, send, recv)).ok()
         } else {
             None

@@ -35,6 +35,12 @@ impl Lanes {
         self.first.is_empty() && self.second.is_empty()
     }
 
+    /// Drops everything.
+    pub(super) fn clear(&mut self) {
+        self.first.clear();
+        self.second.clear();
+    }
+
     /// Where the next frame of the first lane will stand, for [`Lanes::was_taken`].
     pub(super) fn position(&self) -> u64 {
         self.appended

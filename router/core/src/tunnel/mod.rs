@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use crate::call::{Call, Key, Over, Received, RecvState, Table};
+use crate::call::{Call, Key, Over, Received, RecvState, SendState, Table};
 use crate::config::Config;
 use crate::error::{CallFault, TunnelError};
 use crate::frame::{Deframer, Reset};
@@ -35,6 +35,8 @@ use lanes::Lanes;
 pub mod reset_code {
     /// The peer broke the call's rules.
     pub const PROTOCOL_ERROR: u32 = 0x1;
+    /// More was sent, or granted, than a window holds.
+    pub const FLOW_CONTROL_ERROR: u32 = 0x3;
     /// Nothing was done for the call.
     pub const REFUSED_STREAM: u32 = 0x7;
     /// Nobody waits for the call any more.
@@ -124,7 +126,8 @@ struct Peer {
 
 impl<R: Role> Tunnel<R> {
     fn with_config(now: Time, config: Config) -> Self {
-        let grace = (config.max_calls as usize).max(1_024);
+        // Clients may cancel and call again several times within one round trip.
+        let grace = (config.max_calls as usize).saturating_mul(4).max(1_024);
         Self {
             peer: Peer {
                 call_window: 0,
@@ -133,7 +136,11 @@ impl<R: Role> Tunnel<R> {
             },
             phase: Phase::Handshake,
             handshake_until: now + config.handshake_timeout,
-            calls: Table::new(config.max_calls),
+            calls: Table::new(
+                config
+                    .max_calls
+                    .saturating_mul(if R::RESPONDS { 2 } else { 1 }),
+            ),
             ids: BTreeMap::new(),
             lanes: Lanes::default(),
             grants: VecDeque::new(),
@@ -180,10 +187,9 @@ impl<R: Role> Tunnel<R> {
 
     /// Whether all that was to be sent on a call, its end included, was sent.
     pub fn is_flushed(&self, key: Key) -> bool {
-        use crate::call::SendState::Ended;
         self.calls
             .get(key)
-            .is_none_or(|call| call.send.state == Ended)
+            .is_none_or(|call| call.send.state == SendState::Ended)
     }
 
     /// Why a call failed, whether or not [`Tunnel::recv`] gave it out.
@@ -199,7 +205,7 @@ impl<R: Role> Tunnel<R> {
         };
         let received = call.recv.take(max);
         if let Received::Data(data) = &received
-            && call.over.is_open()
+            && call.takes_credit()
             && call.recv.window.consume(data.len())
             && !call.recv.grant_due
         {
@@ -224,7 +230,10 @@ impl<R: Role> Tunnel<R> {
         };
         if call.over.is_open() {
             let id = call.id;
-            self.write_reset(id, code, false);
+            // A gateway's call of which nothing was sent is unknown to the instance.
+            if R::RESPONDS || call.send.state != SendState::Idle {
+                self.write_reset(id, code, false);
+            }
             self.finish(key, Over::ByUs);
         }
     }
@@ -303,13 +312,22 @@ impl<R: Role> Tunnel<R> {
             return;
         };
         call.deadline = None;
-        call.recv.fail(CallFault::Deadline);
-        if call.over.is_open() {
-            let id = call.id;
+        let (id, open) = (call.id, call.over.is_open());
+        self.fail(key, CallFault::Deadline);
+        if open {
             R::expire(self, id);
             self.finish(key, Over::ByUs);
         }
-        self.tell(key);
+    }
+
+    /// Gives the reader this fault for an outcome, unless it has taken one.
+    fn fail(&mut self, key: Key, fault: CallFault) {
+        if let Some(call) = self.calls.get_mut(key)
+            && call.awaits_outcome()
+        {
+            call.recv.fail(fault);
+            self.tell(key);
+        }
     }
 
     /// The two sides have nothing more to say to each other about this call.
@@ -319,19 +337,27 @@ impl<R: Role> Tunnel<R> {
         };
         call.over = over;
         call.send.stop();
+        let id = call.id;
         // A reader that is still there learns that nothing more will come.
-        if over == Over::ByUs && call.recv.state != RecvState::Ended {
+        let cut = over == Over::ByUs && call.recv.state != RecvState::Ended;
+        if cut {
             let code = reset_code::CANCEL;
             call.recv.fail(CallFault::Reset(Reset {
                 code,
                 refused: false,
             }));
         }
+        if cut {
+            self.tell_readable(key);
+        }
+        if over == Over::ByPeer {
+            self.tell_writable(key);
+        }
         if R::RESPONDS {
-            self.ids.remove(&call.id);
+            self.ids.remove(&id);
         }
         if over == Over::ByUs {
-            self.grace.add(call.id);
+            self.grace.add(id);
         }
     }
 
@@ -343,18 +369,20 @@ impl<R: Role> Tunnel<R> {
         self.phase = Phase::Closed;
         let keys: Vec<Key> = self.calls.keys().collect();
         for key in keys {
-            let Some(call) = self.calls.get_mut(key) else {
+            let Some(call) = self.calls.get(key) else {
                 continue;
             };
             if call.over.is_open() {
                 let sent = R::RESPONDS || self.lanes.was_taken(call.opened_at);
-                call.recv.fail(CallFault::Lost { sent });
+                self.fail(key, CallFault::Lost { sent });
                 self.finish(key, Over::ByPeer);
             }
-            self.tell(key);
         }
+        // What was not sent never is: its calls may have been sent elsewhere by then.
+        self.lanes.clear();
         self.grants.clear();
         self.deadlines.clear();
+        R::farewell(self, &error);
         self.events.push_back(Event::Closed(error));
     }
 

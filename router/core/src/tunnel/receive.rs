@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::call::{Key, Over};
+use crate::call::{Key, Over, RecvState};
 use crate::error::{Breach, CallFault, TunnelError};
 use crate::frame::{DecodeError, Frame, Inbound, Limits};
 use crate::time::Time;
@@ -85,11 +85,8 @@ impl<R: Role> Tunnel<R> {
         match self.apply(key, frame) {
             Ok(()) => Ok(()),
             Err(fault @ CallFault::Reset(_)) => {
-                if let Some(call) = self.calls.get_mut(key) {
-                    call.recv.fail(fault);
-                }
+                self.fail(key, fault);
                 self.finish(key, Over::ByPeer);
-                self.tell(key);
                 Ok(())
             }
             Err(fault) => {
@@ -109,7 +106,9 @@ impl<R: Role> Tunnel<R> {
         let Some(call) = self.calls.get_mut(key) else {
             return Ok(());
         };
-        if let Some(reset) = frame.reset {
+        if let Some(mut reset) = frame.reset {
+            // Who has begun to answer was dispatched, whatever it says.
+            reset.refused &= !R::RESPONDS && call.recv.state == RecvState::Idle;
             return Err(CallFault::Reset(reset));
         }
         let readable = frame.start.is_some() || !frame.data.is_empty() || frame.end.is_some();
@@ -133,7 +132,6 @@ impl<R: Role> Tunnel<R> {
         }
         if ends && !R::RESPONDS {
             self.finish(key, Over::ByPeer);
-            self.tell_writable(key);
         }
         Ok(())
     }
@@ -158,6 +156,7 @@ impl<R: Role> Tunnel<R> {
             // An OPEN that cannot be served: its caller must not wait for an answer.
             None if R::RESPONDS => {
                 self.write_reset(id, super::reset_code::PROTOCOL_ERROR, false);
+                self.grace.add(id);
             }
             None => return Ok(()),
         }

@@ -42,6 +42,9 @@ pub trait Role: Sized + sealed::Sealed {
         now: Time,
         frame: &mut frame::Frame<Self::Start, Self::End>,
     ) -> Result<Option<Key>, TunnelError>;
+    /// The tunnel ended for a fault: tells the peer, where the protocol has a frame for it.
+    #[doc(hidden)]
+    fn farewell(tunnel: &mut Tunnel<Self>, error: &TunnelError);
     /// The call's deadline passed: tells the peer.
     #[doc(hidden)]
     fn expire(tunnel: &mut Tunnel<Self>, id: u64);
@@ -98,6 +101,10 @@ impl Role for Gateway {
         tunnel.find_call(now, frame.id)
     }
 
+    fn farewell(tunnel: &mut Tunnel<Self>, error: &TunnelError) {
+        tunnel.write_error(error);
+    }
+
     fn expire(tunnel: &mut Tunnel<Self>, id: u64) {
         tunnel.write_reset(id, super::reset_code::CANCEL, false);
     }
@@ -134,6 +141,9 @@ impl Role for Instance {
     ) -> Result<Option<Key>, TunnelError> {
         tunnel.find_or_open(now, frame)
     }
+
+    /// An instance has no such frame: it ends the stream.
+    fn farewell(_: &mut Tunnel<Self>, _: &TunnelError) {}
 
     fn expire(tunnel: &mut Tunnel<Self>, id: u64) {
         tunnel.write_deadline_exceeded(id);

@@ -2,11 +2,13 @@
 
 use bytes::Bytes;
 use grpcrouter_proto::v1::Heartbeat;
+use http::{HeaderMap, HeaderName};
 
 use crate::call::{Key, Over, SendState};
 use crate::config::{CHUNK, SMALL};
-use crate::error::CallFault;
+use crate::error::{Breach, CallFault, OpenError};
 use crate::frame::{Flags, FrameHeader};
+use crate::metadata::entry_size;
 use crate::time::Time;
 
 use super::{Batch, Phase, Role, Tunnel, reset_code};
@@ -25,7 +27,8 @@ pub(super) struct Part {
 impl<R: Role> Tunnel<R> {
     /// Whether there is anything for [`Tunnel::poll_transmit`] to give.
     pub fn has_transmit(&self) -> bool {
-        !self.lanes.is_empty() || !self.grants.is_empty() || self.keepalive.is_due()
+        let due = !self.grants.is_empty() || self.keepalive.is_due();
+        !self.lanes.is_empty() || (due && self.phase != Phase::Closed)
     }
 
     /// The next bytes for the transport: everything in the first lane and a share of the second. Ask
@@ -49,6 +52,41 @@ impl<R: Role> Tunnel<R> {
         (!batch.is_empty()).then_some(batch)
     }
 
+    /// Whether data may be sent on a call: it goes on, and its messages keep to their limit. Past the limit
+    /// the call fails.
+    pub(super) fn admit(&mut self, key: Key, data: &[u8]) -> bool {
+        let Some(call) = self.calls.get_mut(key) else {
+            return false;
+        };
+        if !call.takes_parts() {
+            return false;
+        }
+        let limit = call.send.limit.as_mut();
+        if let Err(fault) = limit.map_or(Ok(()), |limit| limit.check(data)) {
+            self.abort(key, CallFault::TooLarge(fault));
+            return false;
+        }
+        true
+    }
+
+    /// Holds a list of metadata to what the peer takes: `max_metadata` here, since both sides are
+    /// configured alike. To send more would be a breach.
+    pub(super) fn check_metadata(
+        &self,
+        headers: &HeaderMap,
+        is_forwarded: fn(&HeaderName) -> bool,
+    ) -> Result<(), OpenError> {
+        let own = headers.iter().filter(|(name, _)| is_forwarded(name));
+        let size = own
+            .map(|(name, value)| entry_size(name.as_str().len(), value.len()))
+            .sum();
+        let max = self.config.max_metadata;
+        if size > max {
+            return Err(OpenError::MetadataTooLarge { size, max });
+        }
+        Ok(())
+    }
+
     /// Sends a part of a call: at once where it is small and nothing stands before it, else as credit
     /// and turn allow.
     pub(super) fn push(&mut self, key: Key, part: Part) {
@@ -62,7 +100,7 @@ impl<R: Role> Tunnel<R> {
         let Some(call) = self.calls.get_mut(key) else {
             return;
         };
-        if !call.over.is_open() || matches!(call.send.state, SendState::Ending | SendState::Ended) {
+        if !call.takes_parts() {
             return;
         }
         let room = self.lanes.queued() < self.config.tunnel_queue;
@@ -194,7 +232,7 @@ impl<R: Role> Tunnel<R> {
                 continue;
             };
             call.recv.grant_due = false;
-            if !call.over.is_open() {
+            if !call.takes_credit() {
                 continue;
             }
             let window = call.recv.window.take_grant(now, growth);
@@ -212,25 +250,25 @@ impl<R: Role> Tunnel<R> {
     /// Ends a call for a fault found here, and tells the peer.
     pub(super) fn abort(&mut self, key: Key, fault: CallFault) {
         let code = match &fault {
+            CallFault::Breach(Breach::Overspent(_) | Breach::WindowOverflow(_)) => {
+                reset_code::FLOW_CONTROL_ERROR
+            }
             CallFault::Breach(_) => reset_code::PROTOCOL_ERROR,
             CallFault::TooLarge(_) => reset_code::ENHANCE_YOUR_CALM,
             _ => reset_code::CANCEL,
         };
+        self.fail(key, fault);
         self.reset(key, code);
-        if let Some(call) = self.calls.get_mut(key) {
-            call.recv.fail(fault);
-        }
-        self.tell(key);
     }
 }
 
 fn flags(start: bool, end: bool) -> Flags {
     let mut flags = Flags::default();
     if start {
-        flags = flags | Flags::OPEN;
+        flags |= Flags::OPEN;
     }
     if end {
-        flags = flags | Flags::HALF_CLOSE;
+        flags |= Flags::HALF_CLOSE;
     }
     flags
 }
