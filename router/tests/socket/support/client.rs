@@ -70,6 +70,14 @@ impl Client {
         Exchange::new(response, send)
     }
 
+    /// Waits until the gateway takes no more calls on this connection: its GOAWAY has come.
+    pub(crate) async fn closing(&self) {
+        let probe = async || self.requests.clone().ready().await.is_ok();
+        while probe().await {
+            tokio::task::yield_now().await;
+        }
+    }
+
     /// One unary call: what came back.
     pub(crate) async fn unary(&self, method: &str, message: &[u8]) -> Answer {
         let mut call = self.call(method).await;
@@ -86,6 +94,17 @@ pub(crate) fn request(method: &str) -> Request<()> {
         .header("te", "trailers")
         .body(())
         .expect("a request")
+}
+
+/// One unary call to the instance of this id.
+pub(crate) async fn pinned(client: &Client, id: &str) -> Answer {
+    let mut request = request("Name");
+    let id = id.parse().expect("a header");
+    request.headers_mut().insert("grpcrouter-instance", id);
+    let mut call = client.open(request).await;
+    call.send(b"").await;
+    call.half_close();
+    call.answer().await
 }
 
 /// One call, both ways.

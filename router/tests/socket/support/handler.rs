@@ -53,6 +53,80 @@ impl Handler {
     }
 }
 
+/// Answers every call with a name, once it has half-closed.
+pub(crate) fn named(name: &str) -> Handler {
+    let name: Arc<str> = name.into();
+    Handler::new(move |mut call| {
+        let name = name.clone();
+        async move {
+            while call.message().await.is_some() {}
+            call.head(HeaderMap::new());
+            call.send(name.as_bytes()).await;
+            call.finish(0, "").await;
+        }
+    })
+}
+
+/// Where handlers wait for the test, and how many do.
+#[derive(Clone)]
+pub(crate) struct Park {
+    open: tokio::sync::watch::Sender<bool>,
+    waiting: tokio::sync::watch::Sender<usize>,
+}
+
+/// One that waits; it is counted until it is dropped.
+struct Parked(tokio::sync::watch::Sender<usize>);
+
+impl Park {
+    pub(crate) fn new() -> Self {
+        Self {
+            open: tokio::sync::watch::Sender::new(false),
+            waiting: tokio::sync::watch::Sender::new(0),
+        }
+    }
+
+    /// A handler that sends its head, and ends with OK once the park opens.
+    pub(crate) fn handler(&self) -> Handler {
+        let park = self.clone();
+        Handler::new(move |mut call| {
+            let park = park.clone();
+            async move {
+                park.waiting.send_modify(|n| *n += 1);
+                let _parked = Parked(park.waiting.clone());
+                call.head(HeaderMap::new());
+                let mut open = park.open.subscribe();
+                open.wait_for(|open| *open).await.expect("the park stands");
+                call.finish(0, "").await;
+            }
+        })
+    }
+
+    /// How many handlers wait.
+    pub(crate) fn waiting(&self) -> usize {
+        *self.waiting.borrow()
+    }
+
+    /// Waits until so many handlers wait.
+    pub(crate) async fn holds(&self, n: usize) {
+        let mut waiting = self.waiting.subscribe();
+        let reached = waiting.wait_for(|waiting| *waiting == n);
+        super::within(&format!("{n} handlers wait"), reached)
+            .await
+            .expect("the park stands");
+    }
+
+    /// Lets all of them end.
+    pub(crate) fn open(&self) {
+        self.open.send_replace(true);
+    }
+}
+
+impl Drop for Parked {
+    fn drop(&mut self) {
+        self.0.send_modify(|n| *n -= 1);
+    }
+}
+
 impl tower_service::Service<Request<RequestBody>> for Handler {
     type Response = Response<HandlerBody>;
     type Error = Infallible;

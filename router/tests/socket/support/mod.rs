@@ -10,6 +10,9 @@ pub(crate) mod handler;
 pub(crate) mod server;
 pub(crate) mod source;
 pub(crate) mod wire;
+pub(crate) mod fault;
+pub(crate) mod handler;
+pub(crate) mod mortal;
 pub(crate) mod world;
 
 use std::future::Future;
