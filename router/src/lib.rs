@@ -36,3 +36,8 @@ pub use net::{
     BoxFuture, BoxIo, Dialer, InvalidTarget, Io, Listener, Target, TcpDialer, TcpListener,
 };
 pub use status::{Code, GatewayStatus, INSTANCE, REASON, Reason};
+
+/// The README's examples are compiled as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
