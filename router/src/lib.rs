@@ -17,6 +17,7 @@ mod clock;
 mod flag;
 mod gateway;
 mod h2_service;
+mod hop;
 mod instance;
 mod net;
 mod outflow;

@@ -13,12 +13,12 @@ use h2::server::SendResponse;
 use http::Request;
 use http::request::Parts;
 
+use crate::hop::REPLAY_MAX;
 use crate::outflow::{Outflow, OutflowEnd};
 use crate::status::{Code, GatewayStatus, Reason};
 use crate::tunnel::{Call, Payload, Taken};
 
 use super::access::Access;
-use super::config::REPLAY_MAX;
 use super::directory::TunnelLink;
 use super::request::Ingress;
 use super::{Shared, respond};
