@@ -17,6 +17,7 @@ mod clock;
 mod flag;
 mod gateway;
 mod h2_service;
+mod hop;
 mod instance;
 mod net;
 mod outflow;
@@ -36,3 +37,8 @@ pub use net::{
     BoxFuture, BoxIo, Dialer, InvalidTarget, Io, Listener, Target, TcpDialer, TcpListener,
 };
 pub use status::{Code, GatewayStatus, INSTANCE, REASON, Reason};
+
+/// The README's examples are compiled as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

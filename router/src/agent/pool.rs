@@ -7,7 +7,7 @@ use std::time::Duration;
 use h2::client::{self, SendRequest};
 use tokio::time::timeout;
 
-use crate::gateway::{SEND_BUFFER, UPSTREAM_WINDOW};
+use crate::hop::{SEND_BUFFER, UPSTREAM_WINDOW};
 use crate::net::{Dialer, Target};
 use crate::tunnel::Payload;
 

@@ -13,8 +13,8 @@ use http::{Request, Response};
 use http_body::{Body, Frame};
 use tower_service::Service;
 
-use crate::gateway::REPLAY_MAX;
 use crate::h2_service::H2Body;
+use crate::hop::REPLAY_MAX;
 use crate::instance::RequestBody;
 use crate::net::{BoxFuture, Dialer, Target};
 use crate::outflow::{Outflow, OutflowEnd};

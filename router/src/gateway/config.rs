@@ -5,6 +5,8 @@ use std::time::Duration;
 use grpcrouter_core::Config;
 use grpcrouter_core::registry::RegistryLimits;
 
+use crate::hop::{PIECE, REPLAY_MAX, SEND_BUFFER, UPSTREAM_WINDOW};
+
 /// The settings of a gateway.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
@@ -54,15 +56,6 @@ impl Default for GatewayConfig {
         }
     }
 }
-
-/// What HTTP/2 may hold of one call on its way to a peer, in bytes: the send buffer of each hop.
-pub(crate) const SEND_BUFFER: usize = 64 * 1024;
-/// What is kept of a request to send it elsewhere when an instance declines it, in bytes.
-pub(crate) const REPLAY_MAX: usize = 16 * 1024;
-/// The agent's HTTP/2 stream window towards its server, in bytes.
-pub(crate) const UPSTREAM_WINDOW: u32 = 64 * 1024;
-/// What an instance takes of a response at a time, in bytes.
-pub(crate) const PIECE: usize = 32 * 1024;
 
 /// The in-flight bound B of a path through a gateway, per call and direction, in bytes.
 ///

@@ -14,10 +14,10 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::flag::raised;
 use crate::h2_service;
+use crate::hop::SEND_BUFFER;
 use crate::net::{BoxIo, Prefixed};
 use crate::tunnel::{H2Transport, Payload};
 
-use super::config::SEND_BUFFER;
 use super::listen::Serves;
 use super::{Shared, admin, health, register, relay, respond};
 

@@ -8,9 +8,8 @@ use grpcrouter_core::{Gateway, config};
 use h2::RecvStream;
 use http_body::Body;
 
+use crate::hop::REPLAY_MAX;
 use crate::tunnel::Call;
-
-use super::config::REPLAY_MAX;
 
 /// Where a request's bytes come from.
 pub(super) trait Source {

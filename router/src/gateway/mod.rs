@@ -25,7 +25,6 @@ use crate::Clock;
 use crate::net::Listener;
 
 pub use config::{Bound, GatewayConfig};
-pub(crate) use config::{PIECE, REPLAY_MAX, SEND_BUFFER, UPSTREAM_WINDOW};
 pub use gauges::{Counted, Gauge, Gauges};
 pub use mount::{GatewayBody, GatewayService};
 

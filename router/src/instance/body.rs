@@ -8,7 +8,7 @@ use bytes::Bytes;
 use grpcrouter_core::{CallFault, Received};
 use http_body::{Body, Frame};
 
-use crate::gateway::PIECE;
+use crate::hop::PIECE;
 use crate::tunnel::{Call, Taken};
 
 /// The body of a call's request. Credit goes back to the client's side as it is read, and only then.

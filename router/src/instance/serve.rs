@@ -16,7 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::{Body, Frame};
 use tower_service::Service;
 
-use crate::gateway::PIECE;
+use crate::hop::PIECE;
 use crate::status::{Code, code_of_http, code_of_reset, status_trailers};
 use crate::tunnel::Call;
 

@@ -3,16 +3,14 @@
 pub(crate) mod arms;
 pub(crate) mod client;
 pub(crate) mod endpoint;
-pub(crate) mod handler;
-pub(crate) mod raw;
 pub(crate) mod far;
-pub(crate) mod handler;
-pub(crate) mod server;
-pub(crate) mod source;
-pub(crate) mod wire;
 pub(crate) mod fault;
 pub(crate) mod handler;
 pub(crate) mod mortal;
+pub(crate) mod raw;
+pub(crate) mod server;
+pub(crate) mod source;
+pub(crate) mod wire;
 pub(crate) mod world;
 
 use std::future::Future;
