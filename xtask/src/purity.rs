@@ -47,6 +47,9 @@ const BANNED_WORDS: &[(&str, &str)] = &[
     ("thread_rng", "random numbers are an argument"),
 ];
 
+/// A slice of bytes for one vectored write: it names I/O and does none.
+const ALLOWED: &str = "std::io::IoSlice";
+
 /// Checks the dependencies and the sources of grpcrouter-core.
 pub(crate) fn run(workspace: &Workspace) -> Result<Tally> {
     let tree = shell::output(shell::cargo(&workspace.root, &workspace.target)?.args([
@@ -67,7 +70,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<Tally> {
     }
     for source in workspace.sources("router/core/src", &[".rs"])? {
         for (number, line) in source.text.lines().enumerate() {
-            let code = code_of(line);
+            let code = code_of(line).replace(ALLOWED, "");
             for (word, reason) in BANNED_WORDS.iter().filter(|ban| code.contains(ban.0)) {
                 let file = workspace.relative(&source.path).display();
                 tally

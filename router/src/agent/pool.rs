@@ -46,7 +46,8 @@ pub(super) struct Pool {
 struct Connection {
     requests: SendRequest<Payload>,
     open: AtomicUsize,
-    alive: AtomicBool,
+    /// Cleared when the connection ends or takes no more calls.
+    alive: Arc<AtomicBool>,
 }
 
 /// A place for one call on a connection.
@@ -116,15 +117,17 @@ impl Pool {
         std::future::poll_fn(|cx| probe.poll_ready(cx))
             .await
             .map_err(|error| PoolError::Http2(error.to_string()))?;
+        let alive = Arc::new(AtomicBool::new(true));
         let connection = Connection {
             requests,
             open: AtomicUsize::new(0),
-            alive: AtomicBool::new(true),
+            alive: alive.clone(),
         };
         tokio::spawn(async move {
             if let Ok(Err(error)) = task.await {
                 tracing::debug!("connection to the upstream ended: {error}");
             }
+            alive.store(false, Ordering::Release);
         });
         Ok(connection)
     }
@@ -143,6 +146,13 @@ impl Lease {
         Self {
             connection,
             requests,
+        }
+    }
+
+    /// A call ended with this: unless it concerns that call alone, the next one gets another connection.
+    pub(super) fn retire_after(&self, error: &h2::Error) {
+        if !error.is_reset() {
+            self.retire();
         }
     }
 

@@ -102,9 +102,7 @@ async fn attempt(
         Pin::new(&mut response).poll(cx)
     });
     let response = response.await.map_err(|error| {
-        if !error.is_reset() {
-            lease.retire();
-        }
+        lease.retire_after(&error);
         Failure::Ended(error)
     })?;
     let (head, recv) = response.into_parts();
@@ -290,7 +288,11 @@ async fn small(
     })?;
     // A server may answer, and close, before it has the request; the answer is what counts.
     let _ = send.send_data(Payload::One(body), true);
-    let (head, recv) = response.await.map_err(Failure::Ended)?.into_parts();
+    let response = response.await.map_err(|error| {
+        lease.retire_after(&error);
+        Failure::Ended(error)
+    })?;
+    let (head, recv) = response.into_parts();
     Ok(Response::from_parts(
         head,
         UpstreamBody(Some((H2Body(recv), lease))),

@@ -81,12 +81,12 @@ impl Gateway {
         }
     }
 
-    /// Serves clients' calls, until the gateway has drained.
+    /// Serves clients' calls. Returns when the gateway begins to drain; connections go on by themselves.
     pub async fn serve_clients(&self, listener: impl Listener) {
         listen::serve(self.shared.clone(), listener, Serves::Clients).await;
     }
 
-    /// Serves instances' tunnels and the `grpcrouter.v1.Router` service, until the gateway has drained.
+    /// Serves instances' tunnels and the `grpcrouter.v1.Router` service; returns as `serve_clients`.
     pub async fn serve_tunnels(&self, listener: impl Listener) {
         listen::serve(self.shared.clone(), listener, Serves::Tunnels).await;
     }
@@ -118,23 +118,35 @@ impl Gateway {
         self.shared.config.bound()
     }
 
-    /// Shuts down: no new connections or calls, instances are told to go elsewhere, running calls finish
-    /// within the configured time, to the last byte that their clients take. Returns how many did not.
+    /// Shuts down: no new connections or calls, clients get GOAWAY, instances are told to go elsewhere,
+    /// and running calls finish within the configured time. Returns how many did not.
     pub async fn drain(&self) -> usize {
         let shared = &self.shared;
-        info!(calls = shared.gauges.calls.get(), "draining");
+        let gauges = &shared.gauges;
+        info!(calls = gauges.calls.get(), "draining");
         shared.drain.send_replace(true);
         let until = shared.clock.now() + shared.config.drain_timeout;
-        let mut poll = tokio::time::interval(DRAIN_POLL);
-        // A connection ends once its calls have; a call whose end still waits for its client's window is
-        // no longer counted as one.
-        let open = || shared.gauges.calls.get() + shared.gauges.connections.get();
-        while open() > 0 && shared.clock.now() < until {
-            poll.tick().await;
+        self.settle(until, || gauges.calls.get() == 0).await;
+        // A peer that does not answer must not hold up the shutdown, one that does is let go in good order.
+        let until = shared.clock.now() + GOODBYE_LIMIT;
+        self.settle(until, || {
+            gauges.tunnels.get() + gauges.connections.get() == 0
+        })
+        .await;
+        gauges.calls.get()
+    }
+
+    /// Waits until something holds, but no longer than `until`.
+    async fn settle(&self, until: grpcrouter_core::Time, holds: impl Fn() -> bool) {
+        let mut looks = tokio::time::interval(DRAIN_POLL);
+        while !holds() && self.shared.clock.now() < until {
+            looks.tick().await;
         }
-        shared.gauges.calls.get()
     }
 }
+
+/// How long a gateway that has drained waits for its peers to hang up.
+const GOODBYE_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// How often a draining gateway looks whether it is done.
 const DRAIN_POLL: std::time::Duration = std::time::Duration::from_millis(20);

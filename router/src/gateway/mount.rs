@@ -13,6 +13,7 @@ use bytes::Bytes;
 use grpcrouter_core::Received;
 use grpcrouter_core::frame::Head;
 use grpcrouter_core::registry::Identity;
+use grpcrouter_core::tunnel::reset_code;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use http_body::{Body, Frame};
@@ -152,7 +153,7 @@ where
     poll_fn(|cx| {
         if request.poll(cx, &call).is_err() {
             // A cut is a cancellation, never an end of stream.
-            call.reset(grpcrouter_core::tunnel::reset_code::CANCEL);
+            call.reset(reset_code::CANCEL);
         }
         call.poll_over(cx)
     })
@@ -234,6 +235,13 @@ impl Body for GatewayBody {
 
     fn is_end_stream(&self) -> bool {
         matches!(self.0, Kind::Empty | Kind::Call(None))
+    }
+}
+
+/// A client that goes away takes its call along, although the request's task still holds it.
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        self.call.reset(reset_code::CANCEL);
     }
 }
 
