@@ -88,6 +88,11 @@ async fn what_is_no_grpc_call_gets_its_http_status_and_reaches_no_handler() {
             call.half_close();
             let response = call.response().await.expect("a response");
             assert_eq!(response.status(), status, "{method} {content_type:?}");
+            // A line for people, and not taken for a gRPC answer.
+            let kind = text(response.headers(), "content-type");
+            assert_eq!(kind, "text/plain; charset=utf-8", "{method}");
+            let line = call.data().await.expect("a line").expect("a line");
+            assert!(line.ends_with(b"\n"), "{line:?}");
         }
         assert_eq!(calls.load(Ordering::SeqCst), 0, "none became a call");
         world.quiet().await;
