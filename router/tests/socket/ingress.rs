@@ -128,7 +128,12 @@ async fn a_header_in_capitals_is_a_protocol_error_and_is_never_forwarded() {
         let mut raw = Raw::connect(world.clients).await;
         raw.call(1, "Echo", &[("x-upper", "1")]).await;
         raw.write(raw::DATA, raw::END_STREAM, 1, &[]).await;
-        assert!(raw.to_end(1).await.last().is_some_and(raw::Frame::ends));
+        assert!(
+            raw.read_to_end(1)
+                .await
+                .last()
+                .is_some_and(raw::Frame::ends)
+        );
         honest.half_close();
         assert_eq!(honest.message().await, None, "other clients' calls go on");
         assert_eq!(text(&honest.trailers().await, "grpc-status"), "0");
