@@ -167,6 +167,8 @@ fn refuse(refusal: Refusal) -> Response<GatewayBody> {
             let body = GatewayBody(Kind::Text(Full::from(format!("{say}\n"))));
             let mut response = Response::new(body);
             *response.status_mut() = status;
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, respond::REFUSAL_TYPE);
             response
         }
     }

@@ -10,6 +10,8 @@ use crate::tunnel::Payload;
 
 use super::request::Refusal;
 
+/// The type of what is said to those who made no gRPC call: a line for people.
+pub(super) const REFUSAL_TYPE: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const GRPC: HeaderValue = HeaderValue::from_static("application/grpc");
 
 /// The head of a call's response.
@@ -38,10 +40,7 @@ pub(super) fn refuse(respond: &mut SendResponse<Payload>, refusal: &Refusal) {
         Refusal::Http(status, say) => {
             let mut response = Response::new(());
             *response.status_mut() = *status;
-            response.headers_mut().insert(
-                CONTENT_TYPE,
-                HeaderValue::from_static("text/plain; charset=utf-8"),
-            );
+            response.headers_mut().insert(CONTENT_TYPE, REFUSAL_TYPE);
             if let Ok(mut send) = respond.send_response(response, false) {
                 let _ = send.send_data(Payload::One(Bytes::from(format!("{say}\n"))), true);
             }

@@ -25,7 +25,7 @@ fn ends_after_one() -> Handler {
 }
 
 /// Proves: K9
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_ends_early_is_heard_at_once_and_stops_the_sender() {
     on_both_arms(async |arm| {
         let (world, client) = World::probe_on(arm, ends_after_one()).await;
@@ -50,7 +50,7 @@ async fn a_server_that_ends_early_is_heard_at_once_and_stops_the_sender() {
 }
 
 /// Proves: K9
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_that_come_after_an_early_end_are_discarded_and_their_credit_comes_back() {
     on_both_arms(async |arm| {
         let config = GatewayConfig {
@@ -67,13 +67,16 @@ async fn frames_that_come_after_an_early_end_are_discarded_and_their_credit_come
             let stream = 2 * i + 1;
             raw.call(stream, "0", &[]).await;
             raw.write(raw::DATA, 0, stream, &framed(b"first")).await;
-            let frames = raw.to_end(stream).await;
+            let frames = raw.read_to_end(stream).await;
             assert!(frames.last().is_some_and(raw::Frame::ends), "{frames:?}");
             // A client that has not seen the end yet goes on sending: within its windows, as it may.
             for _ in 0..4 {
-                while raw.window < piece.len() as i64 {
-                    assert!(raw.is_alive().await, "late frames are no fault");
-                }
+                let credit = async {
+                    while raw.window < piece.len() as i64 {
+                        assert!(raw.is_alive().await, "late frames are no fault");
+                    }
+                };
+                within("credit that comes back", credit).await;
                 raw.write(raw::DATA, 0, stream, &piece).await;
                 sent += piece.len() as i64;
             }
@@ -89,7 +92,7 @@ async fn frames_that_come_after_an_early_end_are_discarded_and_their_credit_come
 }
 
 /// Proves: K10
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_ends_without_reading_gives_ok_and_no_other_status() {
     on_both_arms(async |arm| {
         let handler = Handler::new(|mut call| async move {
@@ -111,7 +114,7 @@ async fn a_server_that_ends_without_reading_gives_ok_and_no_other_status() {
         for (stream, method, blocks) in [(1, "Head", 2), (3, "TrailersOnly", 1)] {
             raw.call(stream, method, &[]).await;
             raw.write(raw::DATA, 0, stream, &framed(&[0; 10_000])).await;
-            let frames = raw.to_end(stream).await;
+            let frames = raw.read_to_end(stream).await;
             assert!(frames.iter().all(|frame| frame.kind == raw::HEADERS));
             assert_eq!(frames.len(), blocks, "{method}: {frames:?}");
             let reset = raw.next().await.expect("the connection lives");

@@ -88,6 +88,11 @@ async fn what_is_no_grpc_call_gets_its_http_status_and_reaches_no_handler() {
             call.half_close();
             let response = call.response().await.expect("a response");
             assert_eq!(response.status(), status, "{method} {content_type:?}");
+            // A line for people, and not taken for a gRPC answer.
+            let kind = text(response.headers(), "content-type");
+            assert_eq!(kind, "text/plain; charset=utf-8", "{method}");
+            let line = call.data().await.expect("a line").expect("a line");
+            assert!(line.ends_with(b"\n"), "{line:?}");
         }
         assert_eq!(calls.load(Ordering::SeqCst), 0, "none became a call");
         world.quiet().await;
@@ -123,7 +128,12 @@ async fn a_header_in_capitals_is_a_protocol_error_and_is_never_forwarded() {
         let mut raw = Raw::connect(world.clients).await;
         raw.call(1, "Echo", &[("x-upper", "1")]).await;
         raw.write(raw::DATA, raw::END_STREAM, 1, &[]).await;
-        assert!(raw.to_end(1).await.last().is_some_and(raw::Frame::ends));
+        assert!(
+            raw.read_to_end(1)
+                .await
+                .last()
+                .is_some_and(raw::Frame::ends)
+        );
         honest.half_close();
         assert_eq!(honest.message().await, None, "other clients' calls go on");
         assert_eq!(text(&honest.trailers().await, "grpc-status"), "0");

@@ -19,10 +19,10 @@ fn headers(entries: &[(&'static str, &'static str)]) -> HeaderMap {
 }
 
 /// Echoes, and tells the headers and the authority of each call.
-fn tells() -> (Handler, mpsc::UnboundedReceiver<(HeaderMap, String)>) {
-    let (seen, calls) = mpsc::unbounded_channel();
+fn tells() -> (Handler, mpsc::Receiver<(HeaderMap, String)>) {
+    let (seen, calls) = mpsc::channel(16);
     let handler = Handler::new(move |mut call| {
-        let _ = seen.send((call.headers.clone(), call.authority.clone()));
+        let _ = seen.try_send((call.headers.clone(), call.authority.clone()));
         async move {
             call.head(HeaderMap::new());
             while let Some(message) = call.message().await {
@@ -107,7 +107,7 @@ async fn a_request_with_headers_of_a_connection_goes_nowhere() {
         for (i, header) in bad.into_iter().enumerate() {
             let stream = 2 * i as u32 + 1;
             raw.call(stream, "Echo", &[header]).await;
-            let frames = raw.to_end(stream).await;
+            let frames = raw.read_to_end(stream).await;
             let [frame] = &frames[..] else {
                 panic!("{header:?}: {frames:?}");
             };

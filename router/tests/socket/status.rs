@@ -59,7 +59,7 @@ async fn a_trailers_only_error_is_one_headers_frame_with_all_that_was_in_it() {
         let mut raw = Raw::connect(world.clients).await;
         raw.call(1, "Find", &[]).await;
         raw.write(raw::DATA, raw::END_STREAM, 1, &[]).await;
-        let frames = raw.to_end(1).await;
+        let frames = raw.read_to_end(1).await;
         assert_eq!(frames.len(), 1, "exactly one frame: {frames:?}");
         assert_eq!(frames[0].kind, raw::HEADERS);
         assert!(frames[0].ends(), "END_STREAM stands in it");

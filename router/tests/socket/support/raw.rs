@@ -111,7 +111,7 @@ impl Raw {
     }
 
     /// Reads up to the frame that ends the stream; returns its frames.
-    pub(crate) async fn to_end(&mut self, stream: u32) -> Vec<Frame> {
+    pub(crate) async fn read_to_end(&mut self, stream: u32) -> Vec<Frame> {
         let mut frames = Vec::new();
         loop {
             let frame = self.next().await.expect("the connection lives");
