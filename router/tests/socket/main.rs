@@ -2,4 +2,5 @@
 //! HTTP/2 client and scripted handlers at the two edges.
 
 mod kinds;
+mod loss;
 mod support;

@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod handler;
+pub(crate) mod proxy;
 pub(crate) mod world;
 
 use std::future::Future;
