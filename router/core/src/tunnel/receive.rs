@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::call::{Key, Over};
+use crate::call::{Key, Over, RecvState};
 use crate::error::{Breach, CallFault, TunnelError};
 use crate::frame::{DecodeError, Frame, Inbound, Limits};
 use crate::time::Time;
@@ -109,7 +109,9 @@ impl<R: Role> Tunnel<R> {
         let Some(call) = self.calls.get_mut(key) else {
             return Ok(());
         };
-        if let Some(reset) = frame.reset {
+        if let Some(mut reset) = frame.reset {
+            // Who has answered has dispatched the call, whatever it says now: it is not sent elsewhere.
+            reset.refused &= frame.start.is_none() && call.recv.state == RecvState::Idle;
             return Err(CallFault::Reset(reset));
         }
         let readable = frame.start.is_some() || !frame.data.is_empty() || frame.end.is_some();
