@@ -6,6 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use grpcrouter_core::frame::{Head, Trailers};
+use grpcrouter_core::registry::Key;
 use grpcrouter_core::tunnel::CallRequest;
 use grpcrouter_core::{Gateway, OpenError, Received, Time, config};
 use h2::RecvStream;
@@ -99,18 +100,22 @@ impl Relay<'_> {
             .timeout
             .map(|timeout| self.shared.clock.now() + timeout);
         let mut data = poll_fn(|cx| Poll::Ready(self.request.take_arrived(cx))).await?;
-        let mut tried = None;
+        // Who did not take the call, and what it gets where nobody else is there.
+        let mut tried: Option<(Key, GatewayStatus)> = None;
         loop {
             let Ingress {
                 service, pinned, ..
             } = self.ingress;
-            let (key, link) = self.shared.directory.pick(service, pinned, tried)?;
-            let call = match self.open(&link, deadline, data) {
+            let excluded = tried.as_ref().map(|(key, _)| *key);
+            let (key, link) = match self.shared.directory.pick(service, pinned, excluded) {
+                Ok(picked) => picked,
+                Err(error) => return Err(tried.map_or(error.into(), |(_, first)| first.into())),
+            };
+            let call = match self.open(&link, deadline, data.clone()) {
                 Ok(call) => call,
-                // It began to drain, or was lost, after it was picked.
-                Err(OpenError::NotLive) if tried.is_none() => {
-                    tried = Some(key);
-                    data = self.request.replay();
+                // It is full, or began to drain or was lost after it was picked.
+                Err(error) if error.is_of_tunnel() && tried.is_none() => {
+                    tried = Some((key, error.into()));
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -126,7 +131,7 @@ impl Relay<'_> {
                         && tried.is_none()
                         && self.request.replay.is_some() =>
                 {
-                    tried = Some(key);
+                    tried = Some((key, (&fault).into()));
                     data = self.request.replay();
                 }
                 Received::Failed(fault) => return Err((&fault).into()),
