@@ -2,7 +2,10 @@
 
 pub(crate) mod client;
 pub(crate) mod handler;
+pub(crate) mod log;
 pub(crate) mod proxy;
+pub(crate) mod reports;
+pub(crate) mod scripted;
 pub(crate) mod world;
 
 use std::future::Future;
