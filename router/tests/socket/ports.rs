@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use super::support::client::Client;
 use super::support::handler::Handler;
+use super::support::scripted::Scripted;
 use super::support::within;
 use super::support::world::World;
 
@@ -39,8 +40,17 @@ async fn one_port_takes_clients_and_tunnels() {
     world.quiet().await;
 }
 
-/// A tunnel on a shared port begins with a client's small window, which then is widened: a response
-/// larger than it, that nobody reads, must not stop the tunnel.
+/// A tunnel on a shared port begins with a client's small window, which then is widened.
+#[tokio::test]
+async fn a_tunnel_on_a_shared_port_gets_a_tunnels_window() {
+    const TUNNEL_WINDOW: usize = 8 * 1024 * 1024;
+    const HANDSHAKE_MAX: usize = 1_024;
+    let world = one_port().await;
+    let mut scripted = Scripted::register(world.tunnels, "a", 1 << 20).await;
+    scripted.window(TUNNEL_WINDOW - HANDSHAKE_MAX).await;
+}
+
+/// Responses that nobody reads must not stop the tunnel that they came through.
 #[tokio::test]
 async fn a_tunnel_on_a_shared_port_is_not_stopped_by_one_call() {
     let world = one_port().await;

@@ -30,7 +30,9 @@ impl Scripted {
         let socket = TcpStream::connect(tunnels).await.expect("connects");
         socket.set_nodelay(true).expect("a socket");
         let mut builder = h2::client::Builder::new();
-        builder.initial_window_size(window);
+        builder
+            .initial_window_size(window)
+            .max_send_buffer_size(1 << 24);
         let shaken = within("a handshake", builder.handshake(socket)).await;
         let (mut requests, connection) = shaken.expect("speaks HTTP/2");
         tokio::spawn(connection);
@@ -91,6 +93,17 @@ impl Scripted {
             let data = batch.copy_to_bytes(batch.remaining());
             self.send
                 .send_data(data, false)
+                .expect("the stream is open");
+        }
+    }
+
+    /// Waits until the gateway gives HTTP/2 window for so many bytes.
+    pub(crate) async fn window(&mut self, bytes: usize) {
+        self.send.reserve_capacity(bytes);
+        while self.send.capacity() < bytes {
+            let send = &mut self.send;
+            let more = within("HTTP/2 window", poll_fn(|cx| send.poll_capacity(cx))).await;
+            more.expect("the stream is open")
                 .expect("the stream is open");
         }
     }
