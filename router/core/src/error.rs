@@ -94,6 +94,16 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// Whether it says something of this tunnel rather than of the call: another may take the call.
+    pub fn is_of_tunnel(self) -> bool {
+        match self {
+            Self::NotLive | Self::TooManyCalls(_) | Self::QueueFull(_) => true,
+            Self::Expired | Self::MetadataTooLarge { .. } => false,
+        }
+    }
+}
+
 /// Why a tunnel ended. All its calls end with it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TunnelError {

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use grpcrouter_core::frame::{Head, Trailers};
+use grpcrouter_core::registry::Key;
 use grpcrouter_core::tunnel::CallRequest;
 use grpcrouter_core::{Gateway, OpenError, Received, Time};
 use http::request::Parts;
@@ -60,38 +61,44 @@ impl<S: Source> Opening<'_, S> {
             .map(|timeout| self.shared.clock.now() + timeout);
         let arrived = poll_fn(|cx| Poll::Ready(self.request.take_arrived(cx)));
         let mut data = arrived.await.map_err(|Cut| Failure::Gone)?;
-        let mut tried = None;
+        // Who did not take the call, and what it gets where nobody else is there.
+        let mut tried: Option<(Key, GatewayStatus)> = None;
         loop {
             let Ingress {
                 service, pinned, ..
             } = *self.ingress;
-            let picked = self.shared.directory.pick(service, pinned, tried);
-            let (key, link) = picked.map_err(|error| self.unpicked(error))?;
-            match self.open(&link, deadline, data) {
-                // It began to drain, or was lost, after it was picked.
-                Err(OpenError::NotLive) if tried.is_none() => {}
-                Err(error) => return Err(error.into()),
-                Ok(call) => match poll_fn(|cx| self.poll_head(cx, &call, &mut is_gone)).await? {
-                    Received::Start(head) => {
-                        self.request.forget_replay();
-                        return Ok(Answer::Head(call, head));
-                    }
-                    Received::End(trailers) => return Ok(Answer::Trailers(trailers)),
-                    Received::Failed(fault) => {
-                        if !fault.never_dispatched() || tried.is_some() {
-                            return Err((&fault).into());
-                        }
-                    }
-                    Received::Data(_) | Received::Pending => unreachable!("the head comes first"),
-                },
-            }
-            tried = Some(key);
-            let Some(again) = self.request.replay() else {
-                let message =
-                    "the instance declined the call, and its request is not held any more";
-                return Err(GatewayStatus::new(Code::Unavailable, Reason::Refused, message).into());
+            let excluded = tried.as_ref().map(|(key, _)| *key);
+            let (key, link) = match self.shared.directory.pick(service, pinned, excluded) {
+                Ok(picked) => picked,
+                Err(error) => {
+                    let first = tried.map_or_else(|| error.into(), |(_, first)| first);
+                    return Err(self.of_gateway(first).into());
+                }
             };
-            data = again;
+            let call = match self.open(&link, deadline, data.clone()) {
+                Ok(call) => call,
+                // It is full, or began to drain or was lost after it was picked.
+                Err(error) if error.is_of_tunnel() && tried.is_none() => {
+                    tried = Some((key, error.into()));
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            match poll_fn(|cx| self.poll_head(cx, &call, &mut is_gone)).await? {
+                Received::Start(head) => {
+                    self.request.forget_replay();
+                    return Ok(Answer::Head(call, head));
+                }
+                Received::End(trailers) => return Ok(Answer::Trailers(trailers)),
+                Received::Failed(fault) => match self.request.replay() {
+                    Some(again) if fault.never_dispatched() && tried.is_none() => {
+                        tried = Some((key, (&fault).into()));
+                        data = again;
+                    }
+                    _ => return Err((&fault).into()),
+                },
+                Received::Data(_) | Received::Pending => unreachable!("the head comes first"),
+            }
         }
     }
 
@@ -134,11 +141,11 @@ impl<S: Source> Opening<'_, S> {
     }
 
     /// A draining gateway's tunnels take no calls, which is no fault of its instances.
-    fn unpicked(&self, error: grpcrouter_core::registry::PickError) -> GatewayStatus {
+    fn of_gateway(&self, status: GatewayStatus) -> GatewayStatus {
         if *self.shared.drain.borrow() {
             let message = "the gateway is shutting down";
             return GatewayStatus::new(Code::Unavailable, Reason::Draining, message);
         }
-        error.into()
+        status
     }
 }

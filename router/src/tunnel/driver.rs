@@ -24,6 +24,14 @@ pub(crate) struct Driver<R: Role, T> {
     read_ended: bool,
 }
 
+/// Nobody moves the tunnel's bytes any more: its calls end, wherever they are.
+impl<R: Role, T> Drop for Driver<R, T> {
+    fn drop(&mut self) {
+        self.link
+            .drive(|tunnel, _| tunnel.handle_end("the tunnel was dropped"));
+    }
+}
+
 /// Reads in a row before others get their turn.
 const READS: usize = 32;
 

@@ -1,7 +1,11 @@
 //! Cases of the ledger on real sockets: the gateway and the instance library in this process, with a raw
 //! HTTP/2 client and scripted handlers at the two edges.
 
+mod access_log;
+mod balance;
+mod cancel;
 mod capacity;
+mod deadlines;
 mod drain;
 mod early;
 mod epochs;
@@ -10,13 +14,20 @@ mod flow_isolation;
 mod flow_lockstep;
 mod flow_release;
 mod gateways;
+mod health;
 mod heartbeat;
 mod ingress;
 mod kinds;
+mod loss;
 mod messages;
 mod metadata;
 mod order;
+mod ports;
+mod races;
 mod register;
+mod registry;
 mod reserved;
+mod retry;
+mod routing;
 mod status;
 mod support;

@@ -17,13 +17,22 @@ pub enum PickError {
     UnknownService,
 }
 
+/// Services by which any server tells of itself. Nothing else that an instance did not declare can be
+/// reached through it.
+const ABOUT_THE_SERVER: [&str; 3] = [
+    "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection",
+];
+
 impl<T: Clone> Registry<T> {
     /// The instance that takes the next call of `service`.
     ///
     /// Round robin over the instances that offer it by name and serve it; where none does, over
     /// those that offer `*`. Between two turns of one instance, each other one that was there all
     /// the time has exactly one. `pinned` asks for one instance, and does not use up its turn.
-    /// A draining instance and one that is not serving take no call, pinned or not.
+    /// A draining instance and one that is not serving take no call, pinned or not. Health and
+    /// reflection are of every server, and not declared: who pins an instance can ask it of itself.
     ///
     /// # Errors
     /// [`PickError::UnknownService`] once any instance declares services by name and none offers
@@ -67,8 +76,10 @@ impl<T: Clone> Registry<T> {
     fn pinned(&self, service: &str, id: &str) -> Option<Key> {
         let key = *self.by_id.get(id)?;
         let entry = self.entry(key);
-        let offer = entry.registration.offer(service)?;
-        (offer.is_serving() && !entry.draining).then_some(key)
+        let offer = entry.registration.offer(service);
+        let takes =
+            ABOUT_THE_SERVER.contains(&service) || offer.is_some_and(super::Service::is_serving);
+        (takes && !entry.draining).then_some(key)
     }
 
     fn next_turn(&mut self, service: &str, accept: impl Fn(Key) -> bool) -> Option<Key> {

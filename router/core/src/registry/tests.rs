@@ -314,6 +314,25 @@ fn a_pinned_call_goes_to_that_instance_or_nowhere() {
 }
 
 #[test]
+fn a_pinned_instance_can_be_asked_of_itself_until_it_drains() {
+    let (mut registry, keys) = with(&[("a", &["pkg.S"]), ("any", &["*"])]);
+    registry.set_health(keys[0], "pkg.S", HealthStatus::Unhealthy);
+    registry.set_health(keys[1], "*", HealthStatus::Unhealthy);
+    for service in [
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+    ] {
+        for id in ["a", "any"] {
+            assert_eq!(registry.pick(service, Some(id)).unwrap().1, id, "{service}");
+        }
+        assert!(registry.pick(service, None).is_err(), "only by its id");
+    }
+    registry.set_draining(keys[0]);
+    let draining = registry.pick("grpc.health.v1.Health", Some("a"));
+    assert_eq!(draining, Err(PickError::NoInstance));
+}
+
+#[test]
 fn a_retry_goes_to_another_instance_or_nowhere() {
     let s: &[&str] = &["pkg.S"];
     let (mut registry, keys) = with(&[("a", s), ("b", s)]);

@@ -109,7 +109,8 @@ impl<R: Role> Tunnel<R> {
         };
         if let Some(mut reset) = frame.reset {
             // Who has begun to answer was dispatched, whatever it says.
-            reset.refused &= !R::RESPONDS && call.recv.state == RecvState::Idle;
+            reset.refused &=
+                !R::RESPONDS && frame.start.is_none() && call.recv.state == RecvState::Idle;
             return Err(CallFault::Reset(reset));
         }
         let readable = frame.start.is_some() || !frame.data.is_empty() || frame.end.is_some();
