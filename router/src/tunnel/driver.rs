@@ -53,21 +53,30 @@ impl<R: Role, T: Transport> Driver<R, T> {
         poll_fn(|cx| self.poll_next(cx)).await
     }
 
-    /// Writes what is left, and ends this side of the transport.
+    /// Writes what is left, ends this side of the transport, and sees it through.
     pub(crate) async fn finish(mut self, end: TransportEnd) {
-        let flush = poll_fn(|cx| {
-            self.link.driver.register(cx.waker());
-            match self.poll_write(cx) {
-                Poll::Ready(Ok(())) if self.link.lock().tunnel.has_transmit() => {
-                    cx.waker().wake_by_ref();
-                    Poll::Pending
-                }
-                Poll::Ready(_) => Poll::Ready(()),
-                Poll::Pending => Poll::Pending,
+        let _ = tokio::time::timeout(FLUSH_LIMIT, async {
+            poll_fn(|cx| self.poll_flush(cx)).await;
+            let waits = matches!(end, TransportEnd::Request);
+            self.transport.finish(end);
+            // HTTP/2 drops what it has not written of a request whose response nobody reads any more.
+            if waits && !self.read_ended {
+                while let Some(Ok(_)) = poll_fn(|cx| self.transport.poll_read(cx)).await {}
             }
-        });
-        let _ = tokio::time::timeout(FLUSH_LIMIT, flush).await;
-        self.transport.finish(end);
+        })
+        .await;
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.link.driver.register(cx.waker());
+        match self.poll_write(cx) {
+            Poll::Ready(Ok(())) if self.link.lock().tunnel.has_transmit() => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(_) => Poll::Ready(()),
+            Poll::Pending => Poll::Pending,
+        }
     }
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Notice<R>> {
