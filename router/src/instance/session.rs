@@ -101,13 +101,14 @@ where
     /// Registers over a fresh transport and serves until the tunnel ends.
     async fn tunnel(&mut self, transport: H2Transport) -> Result<End, InstanceError> {
         let Shared { clock, config, .. } = &*self.shared;
+        let mut health = self.shared.health.clone();
+        health.mark_unchanged();
         let tunnel = Tunnel::<Instance>::new(clock.now(), config.tunnel.clone(), self.info());
         let link = Arc::new(Link::new(tunnel, *clock));
         let mut driver = Driver::new(link.clone(), transport, *clock);
-        let mut health = self.shared.health.clone();
-        health.mark_unchanged();
         let mut drain = self.shared.drain.clone();
         let mut asked = false;
+        let mut registered = false;
         loop {
             let notice = tokio::select! {
                 biased;
@@ -116,7 +117,8 @@ where
                     link.with(|tunnel, _| tunnel.unregister("the instance drains"));
                     continue;
                 }
-                Ok(()) = health.changed() => {
+                // Before the registration stands nobody listens: a change waits for it.
+                Ok(()) = health.changed(), if registered => {
                     let services = self.services();
                     link.with(|tunnel, _| tunnel.report_health(services));
                     continue;
@@ -135,6 +137,7 @@ where
                         "registered with {}",
                         self.gateway()
                     );
+                    registered = true;
                     self.failures = 0;
                     self.shared
                         .registered
