@@ -118,14 +118,17 @@ impl Gateway {
     }
 
     /// Shuts down: no new connections or calls, instances are told to go elsewhere, running calls finish
-    /// within the configured time. Returns how many did not.
+    /// within the configured time, to the last byte that their clients take. Returns how many did not.
     pub async fn drain(&self) -> usize {
         let shared = &self.shared;
         info!(calls = shared.gauges.calls.get(), "draining");
         shared.drain.send_replace(true);
         let until = shared.clock.now() + shared.config.drain_timeout;
         let mut poll = tokio::time::interval(DRAIN_POLL);
-        while shared.gauges.calls.get() > 0 && shared.clock.now() < until {
+        // A connection ends once its calls have; a call whose end still waits for its client's window is
+        // no longer counted as one.
+        let open = || shared.gauges.calls.get() + shared.gauges.connections.get();
+        while open() > 0 && shared.clock.now() < until {
             poll.tick().await;
         }
         shared.gauges.calls.get()
