@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use grpcrouter::{BoxIo, Target};
@@ -101,6 +102,10 @@ async fn accept(io: BoxIo, max_streams: Option<u32>, connections: mpsc::Sender<P
     let mut preface = [0; 24];
     if read.read_exact(&mut preface).await.is_err() {
         return;
+    }
+    if max_streams.is_some() {
+        // As from far away: until its settings come, nobody knows its limit.
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     let settings = max_streams.map_or(Vec::new(), |max| {
         let mut setting = vec![0, 3];
