@@ -51,9 +51,10 @@ pub(crate) struct AgentArgs {
 pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
     let id = args.id.clone();
     let gateways = args.gateway.clone();
+    let mut stopped = Box::pin(stopped());
     let agent = tokio::select! {
         biased;
-        () = stopped() => return Ok(()),
+        () = &mut stopped => return Ok(()),
         agent = Agent::discover(config(args), Arc::new(TcpDialer), Clock::start()) => agent,
     };
     let services = agent.services().join(",");
@@ -74,7 +75,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
     };
     tokio::spawn(announce);
     tokio::spawn(async move {
-        stopped().await;
+        stopped.await;
         handle.drain();
     });
     agent.run().await.map_err(|AgentError::Instance(error)| {

@@ -124,8 +124,10 @@ pub(crate) async fn run(args: GatewayArgs) -> Result<(), Failure> {
         }
     };
     tokio::spawn(serving);
+    // Whoever reads the line may send the signal at once.
+    let stopped = stopped();
     println!("ready client={client_addr} tunnel={tunnel_addr}");
-    stopped().await;
+    stopped.await;
     match gateway.drain().await {
         0 => Ok(()),
         left => Err(Failure::new(

@@ -1,5 +1,7 @@
 //! `grpcrouter instances`.
 
+use std::time::Duration;
+
 use clap::Args;
 use grpcrouter::Target;
 use grpcrouter_proto::v1::instance_event::Kind;
@@ -8,6 +10,7 @@ use grpcrouter_proto::v1::{
     HealthStatus, Instance, ListInstancesRequest, ServiceInfo, WatchInstancesRequest,
 };
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::Failure;
 
@@ -28,6 +31,9 @@ pub(crate) struct InstancesArgs {
     json: bool,
 }
 
+/// How long a gateway may take to be reached, and to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+
 /// Lists or watches.
 pub(crate) async fn run(args: InstancesArgs) -> Result<(), Failure> {
     let InstancesArgs {
@@ -37,14 +43,22 @@ pub(crate) async fn run(args: InstancesArgs) -> Result<(), Failure> {
         json,
     } = args;
     let failed = |what: &str| Failure::new(1, format!("gateway {gateway}: {what}"));
-    let mut client = RouterClient::connect(gateway.to_string())
-        .await
-        .map_err(|_| failed("cannot connect; is it running, and is this its tunnel port?"))?;
+    let cannot = "cannot connect; is it running, and is this its tunnel port?";
+    let connected = timeout(ANSWER_LIMIT, RouterClient::connect(gateway.to_string())).await;
+    let mut client = match connected {
+        Ok(connected) => connected.map_err(|_| failed(cannot))?,
+        Err(_) => return Err(failed(cannot)),
+    };
+    let silent = || {
+        failed(&format!(
+            "no answer within {ANSWER_LIMIT:?}; is it a gateway?"
+        ))
+    };
     if !watch {
         let request = ListInstancesRequest { service };
-        let list = client
-            .list_instances(request)
-            .await
+        let list = timeout(ANSWER_LIMIT, client.list_instances(request)).await;
+        let list = list
+            .map_err(|_| silent())?
             .map_err(|s| failed(s.message()))?;
         for instance in list.into_inner().instances {
             show(json, "", &instance);
@@ -52,9 +66,9 @@ pub(crate) async fn run(args: InstancesArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let request = WatchInstancesRequest { service };
-    let events = client
-        .watch_instances(request)
-        .await
+    let events = timeout(ANSWER_LIMIT, client.watch_instances(request)).await;
+    let events = events
+        .map_err(|_| silent())?
         .map_err(|s| failed(s.message()))?;
     let mut events = events.into_inner();
     while let Some(event) = events.message().await.map_err(|s| failed(s.message()))? {

@@ -6,9 +6,12 @@ mod gateway;
 mod instances;
 mod logs;
 
+use std::future::Future;
+use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::Signal;
 
 /// Call any gRPC server behind a firewall: it dials out, clients call the gateway.
 #[derive(Debug, Parser)]
@@ -84,19 +87,25 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Waits until the process is asked to stop.
-async fn stopped() {
+/// Waits until the process is asked to stop: by a signal that comes from now on, awaited or not.
+fn stopped() -> impl Future<Output = ()> {
     use tokio::signal::unix::{SignalKind, signal};
-    let wait = async |kind| match signal(kind) {
+    let (terminate, interrupt) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    );
+    let wait = async |signal: io::Result<Signal>| match signal {
         Ok(mut signal) => {
             signal.recv().await;
         }
         // Where signals cannot be had, the process is ended without draining.
         Err(_) => std::future::pending().await,
     };
-    tokio::select! {
-        biased;
-        () = wait(SignalKind::terminate()) => {}
-        () = wait(SignalKind::interrupt()) => {}
+    async move {
+        tokio::select! {
+            biased;
+            () = wait(terminate) => {}
+            () = wait(interrupt) => {}
+        }
     }
 }

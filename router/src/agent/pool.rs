@@ -1,10 +1,13 @@
 //! Connections to the upstream server.
 
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use h2::client::{self, SendRequest};
+use h2::client::{self, ResponseFuture, SendRequest};
+use h2::{Ping, SendStream};
+use http::Request;
 use tokio::time::timeout;
 
 use crate::hop::{SEND_BUFFER, UPSTREAM_WINDOW};
@@ -31,6 +34,8 @@ pub(super) enum PoolError {
     Timeout(Duration),
     #[error("the server's limit of streams is reached on {CONNECTIONS_MAX} connections")]
     Exhausted,
+    #[error("the server closes its connections as soon as they are made")]
+    Closing,
 }
 
 /// The connections that there are.
@@ -45,6 +50,7 @@ pub(super) struct Pool {
 
 struct Connection {
     requests: SendRequest<Payload>,
+    /// Calls that have a place.
     open: AtomicUsize,
     /// Cleared when the connection ends or takes no more calls.
     alive: Arc<AtomicBool>,
@@ -54,7 +60,13 @@ struct Connection {
 #[derive(Debug)]
 pub(super) struct Lease {
     connection: Arc<Connection>,
-    pub(super) requests: SendRequest<Payload>,
+}
+
+/// A stream whose request is on its way.
+pub(super) struct Opened {
+    pub(super) lease: Lease,
+    pub(super) response: ResponseFuture,
+    pub(super) send: SendStream<Payload>,
 }
 
 impl Pool {
@@ -69,8 +81,29 @@ impl Pool {
         }
     }
 
+    /// Sends the head of a request. Connections that have died, or are about to, are found out here: as
+    /// none of them saw the request, it costs nothing to go on to the next.
+    pub(super) async fn open(&self, request: &Request<()>) -> Result<Opened, PoolError> {
+        for _ in 0..=CONNECTIONS_MAX {
+            let lease = self.lease().await?;
+            let mut requests = lease.connection.requests.clone();
+            let ready = poll_fn(|cx| requests.poll_ready(cx)).await;
+            match ready.and_then(|()| requests.send_request(request.clone(), false)) {
+                Ok((response, send)) => {
+                    return Ok(Opened {
+                        lease,
+                        response,
+                        send,
+                    });
+                }
+                Err(_) => lease.retire(),
+            }
+        }
+        Err(PoolError::Closing)
+    }
+
     /// A place for a call, on a connection with room or on a new one. Never waits for room.
-    pub(super) async fn lease(&self) -> Result<Lease, PoolError> {
+    async fn lease(&self) -> Result<Lease, PoolError> {
         if let Some(lease) = self.find() {
             return Ok(lease);
         }
@@ -101,7 +134,7 @@ impl Pool {
     async fn connect(&self) -> Result<Connection, PoolError> {
         let dialled = self.dialer.dial(&self.target).await;
         let io = dialled.map_err(|error| PoolError::Connect(Arc::new(error)))?;
-        let (requests, driver) = client::Builder::new()
+        let (requests, mut driver) = client::Builder::new()
             .initial_window_size(UPSTREAM_WINDOW)
             .initial_connection_window_size(UPSTREAM_WINDOW * STREAMS)
             .max_send_buffer_size(SEND_BUFFER)
@@ -111,12 +144,14 @@ impl Pool {
             .handshake(io)
             .await
             .map_err(|error| PoolError::Http2(error.to_string()))?;
+        let pings = driver.ping_pong();
         let task = tokio::spawn(driver);
-        // A server that speaks something else says so at once, in its first bytes.
-        let mut probe = requests.clone();
-        std::future::poll_fn(|cx| probe.poll_ready(cx))
-            .await
-            .map_err(|error| PoolError::Http2(error.to_string()))?;
+        // The answer comes after the server's settings: until then its limit of streams is not known. And
+        // a server that speaks something else gives none.
+        if let Some(mut pings) = pings {
+            let pong = pings.ping(Ping::opaque()).await;
+            pong.map_err(|error| PoolError::Http2(error.to_string()))?;
+        }
         let alive = Arc::new(AtomicBool::new(true));
         let connection = Connection {
             requests,
@@ -142,11 +177,7 @@ impl Pool {
 impl Lease {
     fn new(connection: Arc<Connection>) -> Self {
         connection.open.fetch_add(1, Ordering::AcqRel);
-        let requests = connection.requests.clone();
-        Self {
-            connection,
-            requests,
-        }
+        Self { connection }
     }
 
     /// A call ended with this: unless it concerns that call alone, the next one gets another connection.

@@ -21,7 +21,7 @@ use crate::outflow::{Outflow, OutflowEnd};
 use crate::status::{Code, code_of_reset, status_trailers};
 use crate::tunnel::{Call, Payload};
 
-use super::pool::{Lease, Pool, PoolError};
+use super::pool::{Lease, Opened, Pool, PoolError};
 
 type InstanceCall = Call<grpcrouter_core::Instance>;
 
@@ -85,15 +85,11 @@ async fn attempt(
     request: &Request<()>,
     upload: &mut Upload,
 ) -> Result<Answer, Failure> {
-    let mut lease = pool.lease().await.map_err(Failure::Pool)?;
-    let opened = match poll_fn(|cx| lease.requests.poll_ready(cx)).await {
-        Ok(()) => lease.requests.send_request(request.clone(), false),
-        Err(error) => Err(error),
-    };
-    let (mut response, send) = opened.map_err(|error| {
-        lease.retire();
-        Failure::NotSent(error)
-    })?;
+    let Opened {
+        lease,
+        mut response,
+        send,
+    } = pool.open(request).await.map_err(Failure::Pool)?;
     upload.start(send);
     let response = poll_fn(|cx| {
         if upload.out.is_some() {
@@ -111,9 +107,8 @@ async fn attempt(
 
 /// Why the server did not answer.
 enum Failure {
-    Pool(PoolError),
     /// Before anything of the call was sent.
-    NotSent(h2::Error),
+    Pool(PoolError),
     /// After.
     Ended(h2::Error),
 }
@@ -123,7 +118,6 @@ impl Failure {
     fn is_safe_to_repeat(&self) -> bool {
         match self {
             Self::Pool(_) => false,
-            Self::NotSent(_) => true,
             // GOAWAY fails only the streams that it says were not processed; those that were run on.
             Self::Ended(error) => {
                 error.reason() == Some(Reason::REFUSED_STREAM)
@@ -145,7 +139,7 @@ impl Failure {
                     .map_or(Code::Internal, |r| code_of_reset(r.into()));
                 (code, format!("upstream: {error}"))
             }
-            Self::NotSent(error) | Self::Ended(error) => {
+            Self::Ended(error) => {
                 tracing::debug!("call to the upstream failed: {error}");
                 let message = "the connection to the upstream server ended";
                 (Code::Unavailable, message.to_owned())
@@ -275,17 +269,12 @@ async fn small(
     parts.uri = uri.parse().unwrap_or_default();
     let body = http_body_util::BodyExt::collect(body).await;
     let body = body.map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
-    let mut lease = pool.lease().await.map_err(Failure::Pool)?;
-    let opened = match poll_fn(|cx| lease.requests.poll_ready(cx)).await {
-        Ok(()) => lease
-            .requests
-            .send_request(Request::from_parts(parts, ()), false),
-        Err(error) => Err(error),
-    };
-    let (response, mut send) = opened.map_err(|error| {
-        lease.retire();
-        Failure::NotSent(error)
-    })?;
+    let opened = pool.open(&Request::from_parts(parts, ())).await;
+    let Opened {
+        lease,
+        response,
+        mut send,
+    } = opened.map_err(Failure::Pool)?;
     // A server may answer, and close, before it has the request; the answer is what counts.
     let _ = send.send_data(Payload::One(body), true);
     let response = response.await.map_err(|error| {

@@ -127,8 +127,9 @@ impl Gateway {
         shared.drain.send_replace(true);
         let until = shared.clock.now() + shared.config.drain_timeout;
         self.settle(until, || gauges.calls.get() == 0).await;
-        // A peer that does not answer must not hold up the shutdown, one that does is let go in good order.
-        let until = shared.clock.now() + GOODBYE_LIMIT;
+        // A call whose last bytes wait for its client's window is no longer counted as one. But a peer that
+        // is gone without a word must not hold up the shutdown for long.
+        let until = shared.clock.now() + GOODBYE_LIMIT.min(shared.config.drain_timeout);
         self.settle(until, || {
             gauges.tunnels.get() + gauges.connections.get() == 0
         })
@@ -146,7 +147,7 @@ impl Gateway {
 }
 
 /// How long a gateway that has drained waits for its peers to hang up.
-const GOODBYE_LIMIT: std::time::Duration = std::time::Duration::from_secs(1);
+const GOODBYE_LIMIT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// How often a draining gateway looks whether it is done.
 const DRAIN_POLL: std::time::Duration = std::time::Duration::from_millis(20);

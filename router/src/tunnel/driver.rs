@@ -66,16 +66,7 @@ impl<R: Role, T: Transport> Driver<R, T> {
         let _ = tokio::time::timeout(FLUSH_LIMIT, async {
             poll_fn(|cx| self.poll_flush(cx)).await;
             let waits = matches!(end, TransportEnd::Request);
-            let clean = matches!(end, TransportEnd::Request) && !self.read_ended;
             self.transport.finish(end);
-            if clean {
-                // The gateway's own end, so that hanging up does not look like an accident to it.
-                let rest = poll_fn(|cx| {
-                    while let Some(Ok(_)) = std::task::ready!(self.transport.poll_read(cx)) {}
-                    Poll::Ready(())
-                });
-                let _ = tokio::time::timeout(FLUSH_LIMIT, rest).await;
-            }
             // HTTP/2 drops what it has not written of a request whose response nobody reads any more.
             if waits && !self.read_ended {
                 while let Some(Ok(_)) = poll_fn(|cx| self.transport.poll_read(cx)).await {}

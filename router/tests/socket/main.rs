@@ -2,6 +2,7 @@
 //! HTTP/2 client and scripted handlers at the two edges.
 
 mod access_log;
+mod agent;
 mod balance;
 mod cancel;
 mod capacity;
