@@ -98,7 +98,7 @@ impl Relay<'_> {
             .ingress
             .timeout
             .map(|timeout| self.shared.clock.now() + timeout);
-        let mut data = poll_fn(|cx| Poll::Ready(self.request.take_arrived(cx))).await?;
+        let mut data = poll_fn(|cx| Poll::Ready(self.take_arrived(cx))).await?;
         let mut tried = None;
         loop {
             let Ingress {
@@ -133,6 +133,16 @@ impl Relay<'_> {
                 Received::Data(_) | Received::Pending => unreachable!("the head comes first"),
             }
         }
+    }
+
+    /// What of the request has arrived with its head. A call that was reset while it waited to be taken
+    /// costs its instance nothing.
+    fn take_arrived(&mut self, cx: &mut Context<'_>) -> Result<Bytes, Failure> {
+        let data = self.request.take_arrived(cx)?;
+        if self.respond.poll_reset(cx).is_ready() {
+            return Err(Failure::Gone);
+        }
+        Ok(data)
     }
 
     /// Opens the call, in one frame where the request is here whole.

@@ -5,5 +5,7 @@ mod flow_bound;
 mod flow_isolation;
 mod flow_lockstep;
 mod flow_release;
+mod hostile_flood;
+mod hostile_slow;
 mod kinds;
 mod support;

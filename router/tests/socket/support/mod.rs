@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod far;
+pub(crate) mod frames;
 pub(crate) mod handler;
 pub(crate) mod server;
 pub(crate) mod source;
