@@ -247,10 +247,8 @@ async fn floods_of_frames_that_say_nothing_are_borne_or_ended() {
         }
         let outcome = scene.attack(&attack).await;
         let answers = outcome.frames.len();
-        eprintln!(
-            "flood of {name}: lives {}, {answers} frames back",
-            outcome.lives
-        );
+        let goaway = outcome.goaway();
+        eprintln!("flood of {name}: {answers} frames back, {goaway:?}");
         // One answer for each at most, and those only as fast as the attacker reads them.
         assert!(answers <= 20_100, "{name}: {answers} frames came back");
         assert!(scene.opened.load(Ordering::Relaxed) <= 1);
