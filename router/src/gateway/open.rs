@@ -64,6 +64,10 @@ impl<S: Source> Opening<'_, S> {
         // Who did not take the call, and what it gets where nobody else is there.
         let mut tried: Option<(Key, GatewayStatus)> = None;
         loop {
+            // A call that was reset while it waited to be taken costs an instance nothing.
+            if poll_fn(|cx| Poll::Ready(is_gone(cx))).await {
+                return Err(Failure::Gone);
+            }
             let Ingress {
                 service, pinned, ..
             } = *self.ingress;
@@ -82,7 +86,7 @@ impl<S: Source> Opening<'_, S> {
                     tried = Some((key, error.into()));
                     continue;
                 }
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(self.of_gateway(error.into()).into()),
             };
             match poll_fn(|cx| self.poll_head(cx, &call, &mut is_gone)).await? {
                 Received::Start(head) => {
@@ -142,7 +146,7 @@ impl<S: Source> Opening<'_, S> {
 
     /// A draining gateway's tunnels take no calls, which is no fault of its instances.
     fn of_gateway(&self, status: GatewayStatus) -> GatewayStatus {
-        if *self.shared.drain.borrow() {
+        if status.reason == Reason::NoInstance && *self.shared.drain.borrow() {
             let message = "the gateway is shutting down";
             return GatewayStatus::new(Code::Unavailable, Reason::Draining, message);
         }

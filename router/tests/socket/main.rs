@@ -17,6 +17,8 @@ mod flow_release;
 mod gateways;
 mod health;
 mod heartbeat;
+mod hostile_flood;
+mod hostile_slow;
 mod ingress;
 mod kinds;
 mod loss;

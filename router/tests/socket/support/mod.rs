@@ -5,6 +5,7 @@ pub(crate) mod client;
 pub(crate) mod endpoint;
 pub(crate) mod far;
 pub(crate) mod fault;
+pub(crate) mod frames;
 pub(crate) mod handler;
 pub(crate) mod log;
 pub(crate) mod mortal;
