@@ -88,6 +88,8 @@ async fn a_link_that_flaps_a_hundred_times_leaves_nothing_behind() {
     config.backoff.cap = Duration::from_millis(10);
     let running = world.instance_with(config, park.handler()).await;
     let client = world.client().await;
+    let connections = &world.gateway.gauges().connections;
+    until("both connections are counted", || connections.get() == 2).await;
     let base = Open::now(&world);
     for flap in 1..=100 {
         let mut calls = [client.call("Hold").await, client.call("Hold").await];
