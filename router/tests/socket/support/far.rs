@@ -32,8 +32,6 @@ pub(crate) enum Way {
 pub(crate) struct Path {
     /// None where nothing lies between.
     pub(crate) world: Option<World>,
-    /// Where clients connect.
-    pub(crate) addr: SocketAddr,
     pub(crate) client: Client,
     calls: mpsc::Receiver<FarCall>,
 }
@@ -94,7 +92,6 @@ impl Path {
         let client = Client::with(addr, settings).await;
         Self {
             world,
-            addr,
             client,
             calls,
         }
@@ -105,11 +102,6 @@ impl Path {
         let call = self.client.call("Step").await;
         let far = within("the far end", self.calls.recv()).await;
         (call, far.expect("the far end is there"))
-    }
-
-    /// The next far end that came.
-    pub(crate) fn arrived(&mut self) -> Option<FarCall> {
-        self.calls.try_recv().ok()
     }
 
     /// The bound that the gateway declares, with windows at their first size.
@@ -196,7 +188,7 @@ impl FarCall {
 
     async fn step(&self, step: Step) {
         let step = within("the far end", self.steps.send(step)).await;
-        step.ok().expect("the call goes on");
+        assert!(step.is_ok(), "the call goes on");
     }
 }
 
