@@ -13,6 +13,8 @@ pub struct Clock {
     start: tokio::time::Instant,
 }
 
+const YEAR: Duration = Duration::from_secs(86_400 * 365);
+
 #[allow(clippy::disallowed_methods, reason = "this is the place")]
 impl Clock {
     /// A clock that starts now.
@@ -27,9 +29,10 @@ impl Clock {
         Time::ZERO + self.start.elapsed()
     }
 
-    /// The same point in time, for tokio's timers.
+    /// The same point in time, for tokio's timers; not more than a year from now, which they can bear.
     pub fn instant(&self, at: Time) -> tokio::time::Instant {
-        self.start + at.since(Time::ZERO).min(Duration::from_secs(86_400 * 365))
+        let now = self.now();
+        self.start + now.since(Time::ZERO) + at.since(now).min(YEAR)
     }
 }
 
@@ -55,5 +58,24 @@ pub fn first_epoch() -> Epoch {
     Epoch {
         started_us,
         attempt: 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_lies_ahead_however_long_the_process_has_run() {
+        let clock = Clock::start();
+        tokio::time::advance(YEAR * 3).await;
+        let ahead = clock.instant(clock.now() + Duration::from_secs(5));
+        let sleep = tokio::time::sleep_until(ahead);
+        assert!(!sleep.is_elapsed(), "five seconds from now");
+        let far = clock.instant(Time::from_micros(u64::MAX));
+        assert!(
+            far > ahead,
+            "and the farthest deadline is a time that timers can bear"
+        );
     }
 }

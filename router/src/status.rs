@@ -56,6 +56,8 @@ pub enum Reason {
     Limit,
     /// No instance has declared the service.
     UnknownService,
+    /// The gateway's own service has no such method.
+    UnknownMethod,
     /// The request is no gRPC call that can be routed.
     BadRequest,
     /// The instance broke the tunnel's protocol.
@@ -76,6 +78,7 @@ impl Reason {
             Self::Draining => "draining",
             Self::Limit => "limit",
             Self::UnknownService => "unknown-service",
+            Self::UnknownMethod => "unknown-method",
             Self::BadRequest => "bad-request",
             Self::ProtocolError => "protocol-error",
             Self::Cancelled => "cancelled",
@@ -109,6 +112,16 @@ impl GatewayStatus {
         let mut trailers = status_trailers(self.code, &self.message);
         trailers.insert(REASON, HeaderValue::from_static(self.reason.token()));
         trailers
+    }
+}
+
+/// For the gateway's own services, which tonic serves.
+impl From<GatewayStatus> for tonic::Status {
+    fn from(status: GatewayStatus) -> Self {
+        let mut own = Self::new(tonic::Code::from(status.code as i32), status.message);
+        let reason = tonic::metadata::MetadataValue::from_static(status.reason.token());
+        own.metadata_mut().insert("grpcrouter-reason", reason);
+        own
     }
 }
 

@@ -101,7 +101,8 @@ impl Admin {
                     biased;
                     change = changes.recv() => change,
                     () = raised(&mut drain) => {
-                        yield Err(Status::unavailable("the gateway is shutting down"));
+                        let message = "the gateway is shutting down";
+                        yield Err(GatewayStatus::new(Code::Unavailable, Reason::Draining, message).into());
                         return;
                     }
                 };
@@ -110,7 +111,7 @@ impl Admin {
                     Ok(_) => {}
                     Err(RecvError::Lagged(missed)) => {
                         let say = format!("the watcher fell {missed} changes behind: watch again");
-                        yield Err(Status::resource_exhausted(say));
+                        yield Err(GatewayStatus::new(Code::ResourceExhausted, Reason::Limit, say).into());
                         return;
                     }
                     Err(RecvError::Closed) => return,
@@ -169,7 +170,12 @@ where
                     grpc().unary(Unary(answer), request).await
                 }
                 "WatchInstances" => grpc().server_streaming(Watch(admin), request).await,
-                _ => Status::unimplemented("no such method").into_http(),
+                _ => {
+                    let message = "grpcrouter.v1.Router has no such method";
+                    let status =
+                        GatewayStatus::new(Code::Unimplemented, Reason::UnknownMethod, message);
+                    Status::from(status).into_http()
+                }
             })
         })
     }

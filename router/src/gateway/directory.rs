@@ -106,6 +106,11 @@ impl Directory {
         )
     }
 
+    /// The changes from now on.
+    pub(super) fn changes(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
     /// Looks something up.
     pub(super) fn read<T>(&self, look: impl FnOnce(&Registry<TunnelLink>) -> T) -> T {
         look(&self.lock())

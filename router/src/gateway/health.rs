@@ -11,6 +11,8 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
+use crate::status::{Code, GatewayStatus, Reason};
+
 use super::Shared;
 
 /// Whether a path is of the health service.
@@ -65,7 +67,11 @@ impl Health for GatewayHealth {
         let service = request.into_inner().service;
         match status(&self.shared, &service) {
             Some(status) => Ok(Response::new(response(status))),
-            None => Err(Status::not_found("no instance has declared this service")),
+            None => {
+                let message = "no instance has declared this service";
+                let status = GatewayStatus::new(Code::NotFound, Reason::UnknownService, message);
+                Err(status.into())
+            }
         }
     }
 
@@ -78,7 +84,7 @@ impl Health for GatewayHealth {
         let service = request.into_inner().service;
         let shared = self.shared.clone();
         let mut drain = shared.drain.subscribe();
-        let (_, _, mut changes) = shared.directory.watch("");
+        let mut changes = shared.directory.changes();
         Ok(Response::new(Box::pin(async_stream::stream! {
             let mut last = None;
             loop {

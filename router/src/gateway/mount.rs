@@ -7,6 +7,7 @@ use std::convert::Infallible;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -113,15 +114,19 @@ where
         request: &mut request,
     };
     // A client that goes away is told by the server dropping this future.
-    match opening.run(|_| false).await {
+    let answer = opening.run(|_| false).await;
+    access.bytes(request.received as u64, 0);
+    match answer {
         Ok(Answer::Head(call, head)) => {
             let call = Arc::new(call);
             // A task of its own: the server reads no response while it has no room for one, and the
             // request must go on all the same.
-            tokio::spawn(upload(call.clone(), request));
+            let received = Arc::new(AtomicU64::new(request.received as u64));
+            tokio::spawn(upload(call.clone(), request, received.clone()));
             let open = OpenCall {
                 call,
                 access,
+                received,
                 sent: 0,
                 _counted: counted,
             };
@@ -146,8 +151,11 @@ where
 }
 
 /// Moves a request to the tunnel, as the tunnel takes it.
-async fn upload<B>(call: Arc<GatewayCall>, mut request: Inflow<BodySource<B>>)
-where
+async fn upload<B>(
+    call: Arc<GatewayCall>,
+    mut request: Inflow<BodySource<B>>,
+    received: Arc<AtomicU64>,
+) where
     B: Body<Data = Bytes> + Send + Unpin,
 {
     poll_fn(|cx| {
@@ -155,6 +163,7 @@ where
             // A cut is a cancellation, never an end of stream.
             call.reset(reset_code::CANCEL);
         }
+        received.store(request.received as u64, Ordering::Relaxed);
         call.poll_over(cx)
     })
     .await;
@@ -202,6 +211,8 @@ enum Kind {
 struct OpenCall {
     call: Arc<GatewayCall>,
     access: Access,
+    /// Counted by the request's task.
+    received: Arc<AtomicU64>,
     sent: u64,
     _counted: Counted,
 }
@@ -267,7 +278,8 @@ impl OpenCall {
                 unreachable!("a second head is a breach, and there is room for a piece")
             }
         };
-        self.access.bytes(0, self.sent);
+        let received = self.received.load(Ordering::Relaxed);
+        self.access.bytes(received, self.sent);
         Poll::Ready(Frame::trailers(trailers))
     }
 }

@@ -43,12 +43,13 @@ pub(super) async fn relay(
         ingress: &ingress,
         request: &mut request,
     };
-    match opening.run(|cx| respond.poll_reset(cx).is_ready()).await {
+    let answer = opening.run(|cx| respond.poll_reset(cx).is_ready()).await;
+    access.bytes(request.received as u64, 0);
+    match answer {
         Ok(Answer::Head(call, head)) => {
             stream(&mut access, request, &call, respond, head).await;
         }
         Ok(Answer::Trailers(trailers)) => {
-            access.bytes(request.received as u64, 0);
             access.code(trailers.status);
             respond::trailers_only(&mut respond, trailers.into_headers());
         }

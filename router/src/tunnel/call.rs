@@ -132,16 +132,7 @@ impl<R: Role> Drop for Call<R> {
         } else {
             reset_code::CANCEL
         };
-        let mut state = self.link.lock();
-        *state.waiting(self.key) = super::Waiting::default();
-        state.tunnel.reset(self.key, code);
-        state.tunnel.release(self.key);
-        state.deliver();
-        let wake = state.tunnel.has_transmit();
-        drop(state);
-        if wake {
-            self.link.driver.wake();
-        }
+        self.link.release(self.key, code);
     }
 }
 

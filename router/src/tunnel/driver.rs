@@ -89,6 +89,10 @@ impl<R: Role, T: Transport> Driver<R, T> {
 
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Notice<R>> {
         self.link.driver.register(cx.waker());
+        // What was noticed is taken before more is read: a peer cannot pile it up.
+        if let Some(notice) = self.link.take_notice() {
+            return Poll::Ready(notice);
+        }
         self.poll_read(cx);
         self.poll_timer(cx);
         if let Poll::Ready(Err(error)) = self.poll_write(cx) {
@@ -112,6 +116,9 @@ impl<R: Role, T: Transport> Driver<R, T> {
                 Poll::Ready(Some(Ok(bytes))) => {
                     self.link
                         .drive(|tunnel, now| tunnel.handle_bytes(now, bytes));
+                    if self.link.has_notice() {
+                        return cx.waker().wake_by_ref();
+                    }
                 }
                 Poll::Ready(end) => {
                     self.read_ended = true;

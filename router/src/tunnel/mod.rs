@@ -73,10 +73,24 @@ impl<R: Role> Link<R> {
 
     /// Runs a command on the tunnel, then wakes whom it concerns.
     pub(crate) fn with<T>(&self, command: impl FnOnce(&mut Tunnel<R>, Time) -> T) -> T {
+        self.act(|state, now| command(&mut state.tunnel, now))
+    }
+
+    /// Gives a call's key back, and with it the place of those who waited on it.
+    fn release(&self, key: Key, code: u32) {
+        self.act(|state, _| {
+            // First, in the same step: the slot may be another call's as soon as it is free.
+            *state.waiting(key) = Waiting::default();
+            state.tunnel.reset(key, code);
+            state.tunnel.release(key);
+        });
+    }
+
+    fn act<T>(&self, command: impl FnOnce(&mut State<R>, Time) -> T) -> T {
         let now = self.clock.now();
         let mut state = self.lock();
         let timeout = state.tunnel.poll_timeout();
-        let result = command(&mut state.tunnel, now);
+        let result = command(&mut state, now);
         state.deliver();
         let wake = !state.notices.is_empty()
             || state.tunnel.has_transmit()
@@ -95,6 +109,10 @@ impl<R: Role> Link<R> {
         let result = step(&mut state.tunnel, now);
         state.deliver();
         result
+    }
+
+    fn has_notice(&self) -> bool {
+        !self.lock().notices.is_empty()
     }
 
     fn take_notice(&self) -> Option<Notice<R>> {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use grpcrouter::GatewayConfig;
+use http::HeaderMap;
 use tokio::task::JoinSet;
 
 use super::support::client::Client;
@@ -203,4 +204,29 @@ async fn drained(running: Running) {
     running.handle.drain();
     let end = within("the end of a drain", running.task).await;
     end.expect("no panic").expect("a clean end");
+}
+
+/// Proves: T6
+#[tokio::test]
+async fn an_instance_is_gone_as_soon_as_its_last_call_is() {
+    let mut config = GatewayConfig::default();
+    // Nothing but the end of the call may wake who waits for it.
+    config.tunnel.heartbeat_interval = Duration::from_secs(600);
+    let world = World::with(config).await;
+    let large = Handler::new(|mut call| async move {
+        call.head(HeaderMap::new());
+        while call.message().await.is_some() {}
+        call.send(&vec![7; 1 << 20]).await;
+        call.finish(0, "").await;
+    });
+    let running = world.instance("a", large).await;
+    let client = world.client().await;
+    let mut call = client.call("Large").await;
+    call.head().await;
+    running.handle.drain();
+    call.half_close();
+    while call.message().await.is_some() {}
+    assert_eq!(call.trailers().await["grpc-status"], "0");
+    let ended = within("the instance's end", running.task).await;
+    ended.expect("no panic").expect("it drained");
 }

@@ -143,3 +143,32 @@ async fn reads_ok(client: &Client, method: &str) {
     assert_eq!(text(&status, "grpc-status"), "0", "{method}: {status:?}");
     assert_eq!(text(&status, "grpcrouter-reason"), "");
 }
+
+/// Proves: R11
+#[tokio::test]
+async fn calls_that_their_clients_give_up_leave_their_places_to_others() {
+    on_both_arms(async |arm| {
+        let world = World::on(arm).await;
+        let mut config = world.config("a");
+        config.tunnel.max_calls = 5;
+        let endless = Handler::new(|mut call| async move {
+            call.head(HeaderMap::new());
+            std::future::pending::<()>().await;
+        });
+        world.instance_with(config, endless).await;
+        let client = world.client().await;
+        for given_up in 0..20 {
+            let mut call = client.call("Stream").await;
+            call.half_close();
+            let head = call.response().await.expect("a response");
+            let refused = head.headers().contains_key("grpc-status");
+            assert!(
+                !refused,
+                "after {given_up} calls there is no place for another"
+            );
+            call.reset();
+            world.quiet().await;
+        }
+    })
+    .await;
+}

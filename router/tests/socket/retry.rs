@@ -161,40 +161,6 @@ async fn a_call_is_sent_again_once_and_not_twice() {
 
 /// Proves: R17
 #[tokio::test]
-async fn a_call_that_never_left_the_gateway_goes_elsewhere_and_one_that_did_does_not() {
-    let (world, mut scripted) = with_scripted(1_000).await;
-    scripted.releases = false;
-    let client = world.client().await;
-    // It fills the tunnel's HTTP/2 window: what comes after it stays in the gateway.
-    let mut left = client.call("Echo").await;
-    left.send(&[1; 2_000]).await;
-    scripted.incoming().await;
-    assert_eq!(
-        client.unary("Echo", b"b").await.status(),
-        0,
-        "b has its turn"
-    );
-    let mut never_left = client.call("Echo").await;
-    never_left.send(b"elsewhere").await;
-    never_left.half_close();
-    super::support::until("both wait", || world.gateway.gauges().calls.get() == 2).await;
-    assert_eq!(
-        client.unary("Echo", b"b").await.status(),
-        0,
-        "b has its turn"
-    );
-
-    drop(scripted);
-    let answer = never_left.answer().await;
-    assert_eq!(answer.status(), 0, "{answer:?}");
-    assert_eq!(answer.messages, ["elsewhere"]);
-    let answer = left.answer().await;
-    assert_eq!((answer.status(), answer.reason()), (14, "instance-lost"));
-    world.quiet().await;
-}
-
-/// Proves: R17
-#[tokio::test]
 async fn an_instance_that_is_full_leaves_the_call_to_another() {
     let world = World::start().await;
     let mut config = world.config("a");

@@ -7,7 +7,6 @@ use http::{HeaderMap, Request};
 
 use super::support::client::{Answer, Client, text};
 use super::support::handler::Handler;
-use super::support::reports::silent;
 use super::support::world::World;
 
 /// One empty call to a path.
@@ -102,29 +101,6 @@ async fn an_instance_of_everything_gets_what_nobody_declared() {
     );
     let named = client.unary("Echo", b"for a").await;
     assert_eq!(named.messages, ["for a"], "a declared name comes first");
-    world.quiet().await;
-}
-
-/// Proves: S18
-#[tokio::test]
-async fn neither_port_does_the_work_of_the_other() {
-    let (handler, mut seen) = silent();
-    let (world, clients) = World::probe(handler).await;
-    for method in ["Register", "ListInstances", "WatchInstances", "HealthCheck"] {
-        let answer = call(&clients, &format!("/grpcrouter.v1.Router/{method}")).await;
-        assert_eq!(answer.status(), 12, "{method} on the port for clients");
-        assert_eq!(answer.reason(), "unknown-service");
-    }
-    assert_eq!(
-        world.gateway.gauges().tunnels.get(),
-        1,
-        "only the instance's"
-    );
-
-    let tunnels = Client::connect(world.tunnels).await;
-    let answer = call(&tunnels, "/test.Probe/Echo").await;
-    assert_eq!((answer.status(), answer.reason()), (12, "unknown-service"));
-    seen.nothing();
     world.quiet().await;
 }
 

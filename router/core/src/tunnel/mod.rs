@@ -351,9 +351,7 @@ impl<R: Role> Tunnel<R> {
         if cut {
             self.tell_readable(key);
         }
-        if over == Over::ByPeer {
-            self.tell_writable(key);
-        }
+        self.tell_writable(key);
         if R::RESPONDS {
             self.ids.remove(&id);
         }

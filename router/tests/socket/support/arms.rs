@@ -1,10 +1,11 @@
 //! The two ways to run a gateway: on its own listeners, and mounted in somebody else's HTTP/2 server.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use grpcrouter::{Clock, Gateway, GatewayConfig};
 use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 
@@ -19,6 +20,16 @@ pub(crate) enum Arm {
     Listeners,
     /// As a tower service in hyper's server, clients and tunnels both.
     Mounted,
+}
+
+impl Arm {
+    /// The arm of the test that runs on this thread: modules below `mounted` run again, mounted.
+    pub(crate) fn of_this_test() -> Self {
+        match std::thread::current().name() {
+            Some(test) if test.starts_with("mounted::") => Self::Mounted,
+            _ => Self::Listeners,
+        }
+    }
 }
 
 /// Runs one body on both arms. A failure says on which arm it came.
@@ -49,15 +60,22 @@ impl World {
     /// A gateway on one of the arms.
     pub(crate) async fn on_with(arm: Arm, config: GatewayConfig) -> Self {
         if arm == Arm::Listeners {
-            return Self::with(config).await;
+            return Self::on_listeners(config).await;
         }
         let window = config.client_window;
         let max_streams = config.max_streams;
+        let keepalive = config.client_keepalive;
         let gateway = Gateway::new(config, Clock::start());
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let listener = TcpListener::bind(any).await.expect("binds");
         let addr = listener.local_addr().expect("is bound");
-        tokio::spawn(mounted(gateway.clone(), listener, window, max_streams));
+        tokio::spawn(mounted(
+            gateway.clone(),
+            listener,
+            window,
+            max_streams,
+            keepalive,
+        ));
         Self {
             gateway,
             clients: addr,
@@ -75,13 +93,22 @@ impl World {
 }
 
 /// hyper with the windows and limits that the gateway's own listeners have.
-async fn mounted(gateway: Gateway, listener: TcpListener, window: u32, max_streams: u32) {
+async fn mounted(
+    gateway: Gateway,
+    listener: TcpListener,
+    window: u32,
+    max_streams: u32,
+    keepalive: Duration,
+) {
     while let Ok((socket, _)) = listener.accept().await {
         socket.set_nodelay(true).expect("a socket");
         let service = TowerToHyperService::new(gateway.service());
         let mut server = http2::Builder::new(TokioExecutor::new());
         server
             .auto_date_header(false)
+            .timer(TokioTimer::new())
+            .keep_alive_interval(keepalive)
+            .keep_alive_timeout(keepalive)
             .initial_stream_window_size(window)
             .initial_connection_window_size(window.saturating_mul(max_streams))
             .max_concurrent_streams(max_streams)

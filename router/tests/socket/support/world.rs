@@ -10,6 +10,7 @@ use grpcrouter::{
 };
 use tokio::task::JoinHandle;
 
+use super::arms::Arm;
 use super::client::Client;
 use super::handler::Handler;
 use super::{until, within};
@@ -33,6 +34,11 @@ impl World {
     }
 
     pub(crate) async fn with(config: GatewayConfig) -> Self {
+        Self::on_with(Arm::of_this_test(), config).await
+    }
+
+    /// On the gateway's own listeners.
+    pub(super) async fn on_listeners(config: GatewayConfig) -> Self {
         let gateway = Gateway::new(config, Clock::start());
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let (client, tunnel) = (TcpListener::bind(any), TcpListener::bind(any));
