@@ -276,6 +276,7 @@ async fn a_flood_whose_sender_reads_nothing_stops_itself() {
         }
     };
     tokio::select! {
+        biased;
         () = flood => unreachable!("it never ends by itself"),
         () = honest => {}
     }

@@ -1,6 +1,11 @@
 //! Cases of the ledger on real sockets: the gateway and the instance library in this process, with a raw
 //! HTTP/2 client and scripted handlers at the two edges.
 
+#![allow(
+    clippy::duplicate_mod,
+    reason = "`mounted` runs the same cases on the other arm"
+)]
+
 mod access_log;
 mod agent;
 mod balance;
