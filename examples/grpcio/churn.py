@@ -190,6 +190,10 @@ async def main(programs):
     code = await asyncio.to_thread(gateway.end)
     if code != 0:
         faults.append(f"the gateway's exit code after SIGTERM is {code}{gateway.said()}")
+    # Its gauge of open calls, which it logs as it begins to drain.
+    gauge = [word for word in gateway.logged("draining") if word.startswith("calls=")]
+    if gauge != ["calls=0"]:
+        faults.append(f"the gateway's gauge of open calls after the load: {gauge}")
     print(f"outcomes: {dict(churn.outcomes.most_common())}")
     print(f"in flight at each kill: {churn.at_kill}; nonces run: {jobs.nonces}; {took_s:.1f} s")
     for fault in faults:

@@ -56,6 +56,12 @@ class Program:
             if line.startswith("ready "):
                 return dict(word.split("=", 1) for word in line.split()[1:])
 
+    def logged(self, word):
+        """The words of the last log line that has this one; none where no line has."""
+        with open(self.log, encoding="utf-8", errors="replace") as log:
+            lines = [line.split() for line in log if word in line.split()]
+        return lines[-1] if lines else []
+
     def said(self):
         """The end of its stderr, for an error message."""
         with open(self.log, encoding="utf-8", errors="replace") as log:
