@@ -10,7 +10,7 @@ use grpcrouter_proto::v1::{
 use http::{HeaderMap, HeaderValue};
 
 use crate::call::{Call, RecvHalf, SendHalf, message_limit};
-use crate::config::{Config, REVISIONS};
+use crate::config::{Config, MAX_FRAME_MIN, REVISIONS};
 use crate::error::{OpenError, TunnelError};
 use crate::frame::encode_open;
 use crate::metadata::is_forwarded_request;
@@ -19,12 +19,6 @@ use crate::time::Time;
 
 use super::send::Part;
 use super::{Gateway, Peer, Phase, Tunnel};
-
-/// The least that a side must accept in a frame, in bytes.
-const MAX_FRAME_MIN: u32 = 64 * 1024;
-
-/// The longest metadata that a frame has room for beside a chunk and an end, whatever its limit.
-const FRAME_RESERVE: u32 = 24 * 1024;
 
 /// What an instance tells its gateway, beside calls.
 #[derive(Debug)]
@@ -54,6 +48,9 @@ pub struct CallRequest<'a> {
 
 impl Tunnel<Gateway> {
     /// A tunnel that an instance has just dialled.
+    ///
+    /// # Panics
+    /// Where [`Config::check`] fails.
     pub fn new(now: Time, config: Config) -> Self {
         Self::with_config(now, config)
     }
@@ -75,6 +72,7 @@ impl Tunnel<Gateway> {
             max_frame: self.config.max_frame,
             heartbeat_interval_ms: u32::try_from(interval).unwrap_or(u32::MAX),
             gateways,
+            max_metadata: self.config.max_metadata as u32,
         };
         self.control(register_response::Frame::Ack(ack));
     }
@@ -155,13 +153,7 @@ impl Tunnel<Gateway> {
             content_type,
             headers,
         );
-        let (size, max) = (
-            self.fields.len(),
-            (self.peer.max_frame - FRAME_RESERVE) as usize,
-        );
-        if size > max {
-            return Err(OpenError::MetadataTooLarge { size, max });
-        }
+        self.check_fields(self.fields.len())?;
         let limit = message_limit(self.config.message_max);
         let send = SendHalf::new(self.peer.call_window, limit.clone());
         let recv = RecvHalf::new(self.config.call_window, limit);
@@ -269,7 +261,12 @@ impl Tunnel<Gateway> {
         } else {
             info.max_calls
         };
-        self.peer = Peer::parse(info.call_window, info.max_frame, max_calls)?;
+        self.peer = Peer::parse(
+            info.call_window,
+            info.max_frame,
+            max_calls,
+            info.max_metadata,
+        )?;
         self.emit(GatewayEvent::Registering(Box::new(info)));
         Ok(())
     }
@@ -281,7 +278,12 @@ impl Tunnel<Gateway> {
 
 impl Peer {
     /// Takes what the peer announced; zero means the protocol's default.
-    pub(super) fn parse(window: u32, frame: u32, max_calls: u32) -> Result<Self, TunnelError> {
+    pub(super) fn parse(
+        window: u32,
+        frame: u32,
+        max_calls: u32,
+        metadata: u32,
+    ) -> Result<Self, TunnelError> {
         let defaults = Config::default();
         let or = |value, default| if value == 0 { default } else { value };
         let call_window = or(window, defaults.call_window);
@@ -300,6 +302,10 @@ impl Peer {
             call_window,
             max_frame,
             max_calls,
+            max_metadata: match metadata {
+                0 => defaults.max_metadata,
+                bytes => bytes as usize,
+            },
         })
     }
 }

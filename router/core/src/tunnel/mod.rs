@@ -123,10 +123,14 @@ struct Peer {
     call_window: u32,
     max_frame: u32,
     max_calls: u32,
+    max_metadata: usize,
 }
 
 impl<R: Role> Tunnel<R> {
     fn with_config(now: Time, config: Config) -> Self {
+        if let Err(wrong) = config.check() {
+            panic!("a tunnel's settings are out of range: {wrong}");
+        }
         // Clients may cancel and call again several times within one round trip.
         let grace = (config.max_calls as usize).saturating_mul(4).max(1_024);
         Self {
@@ -134,6 +138,7 @@ impl<R: Role> Tunnel<R> {
                 call_window: 0,
                 max_frame: config.max_frame,
                 max_calls: 0,
+                max_metadata: 0,
             },
             phase: Phase::Handshake,
             handshake_until: now + config.handshake_timeout,
