@@ -401,6 +401,22 @@ fn changes_that_nobody_fetches_are_bounded() {
 }
 
 #[test]
+fn the_empty_name_asks_for_all_services_together() {
+    let (mut registry, keys) = with(&[("a", &["pkg.S"]), ("b", &["pkg.T"])]);
+    assert_eq!(registry.service_health(""), Some(HealthStatus::Healthy));
+    registry.set_health(keys[0], "pkg.S", HealthStatus::Unhealthy);
+    assert_eq!(
+        registry.service_health(""),
+        Some(HealthStatus::Healthy),
+        "the best of them"
+    );
+    registry.set_draining(keys[1]);
+    assert_eq!(registry.service_health(""), Some(HealthStatus::Unhealthy));
+    keys.into_iter().for_each(|key| drop(registry.remove(key)));
+    assert_eq!(registry.service_health(""), None, "nobody is there");
+}
+
+#[test]
 fn lists_and_health_show_what_is_there() {
     let (mut registry, keys) = with(&[
         ("b", &["pkg.S"]),

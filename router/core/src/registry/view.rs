@@ -26,12 +26,14 @@ impl<T: Clone> Registry<T> {
     }
 
     /// The health of a service over all instances: `HEALTHY` if a call of it would be given to one,
-    /// else `UNHEALTHY`; `None` where no instance offers it. The empty name asks for the gateway
-    /// itself, which is `HEALTHY`.
+    /// else `UNHEALTHY`; `None` where no instance offers it. The empty name asks for all services
+    /// together: `HEALTHY` if any instance takes calls of any.
     #[must_use]
     pub fn service_health(&self, service: &str) -> Option<HealthStatus> {
         if service.is_empty() {
-            return Some(HealthStatus::Healthy);
+            let mut offerings = self.offerings.values();
+            return (!self.is_empty())
+                .then(|| aggregate(offerings.any(|offering| !offering.rotation.is_empty())));
         }
         let by_name = self.offerings.get(service);
         let by_any = self.offerings.get(CATCH_ALL);
