@@ -223,7 +223,9 @@ impl Tunnel<Instance> {
         let Some(open) = frame.start.take() else {
             return match known {
                 Some(key) => Ok(Some(key)),
-                None => self.ignore_late(now, frame.id).map(|()| None),
+                None => self
+                    .ignore_late(now, frame.id, frame.data.len())
+                    .map(|()| None),
             };
         };
         if known.is_some() {
@@ -243,7 +245,7 @@ impl Tunnel<Instance> {
         };
         let Some(key) = accepted else {
             self.write_reset(frame.id, reset_code::REFUSED_STREAM, true);
-            self.grace.add(frame.id);
+            self.grace.add(frame.id, self.config.call_window);
             return Ok(None);
         };
         self.ids.insert(frame.id, key);

@@ -343,7 +343,7 @@ impl<R: Role> Tunnel<R> {
         };
         call.over = over;
         call.send.stop();
-        let id = call.id;
+        let (id, credit) = (call.id, call.recv.window.left());
         // A reader that is still there learns that nothing more will come.
         let cut = over == Over::ByUs && call.recv.state != RecvState::Ended;
         if cut {
@@ -363,7 +363,7 @@ impl<R: Role> Tunnel<R> {
             self.ids.remove(&id);
         }
         if over == Over::ByUs {
-            self.grace.add(id);
+            self.grace.add(id, credit);
         }
     }
 

@@ -98,7 +98,7 @@ impl Role for Gateway {
         now: Time,
         frame: &mut frame::ResponseFrame,
     ) -> Result<Option<Key>, TunnelError> {
-        tunnel.find_call(now, frame.id)
+        tunnel.find_call(now, frame.id, frame.data.len())
     }
 
     fn farewell(tunnel: &mut Tunnel<Self>, error: &TunnelError) {
