@@ -92,6 +92,12 @@ pub const METADATA_MAX: usize = 32 * 1024;
 /// The protocol revisions that this implementation speaks, oldest and newest.
 pub const REVISIONS: (u32, u32) = (1, 1);
 
+/// The highest revision that both sides speak, of ranges with both ends included.
+pub fn common_revision(ours: (u32, u32), theirs: (u32, u32)) -> Option<u32> {
+    let highest = ours.1.min(theirs.1);
+    (highest >= ours.0 && highest >= theirs.0).then_some(highest)
+}
+
 /// The most `data` bytes in one frame: an HTTP/2 frame of the default size, so that calls take turns often.
 pub const CHUNK: usize = 16 * 1024;
 
@@ -101,6 +107,15 @@ pub const SMALL: usize = 4 * 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_two_ranges_of_revisions_the_highest_common_one_is_spoken() {
+        assert_eq!(common_revision((1, 1), (1, 1)), Some(1));
+        assert_eq!(common_revision((1, 3), (2, 5)), Some(3));
+        assert_eq!(common_revision((2, 5), (1, 3)), Some(3));
+        assert_eq!(common_revision((1, 2), (3, 4)), None);
+        assert_eq!(common_revision((3, 4), (1, 2)), None);
+    }
 
     #[test]
     fn settings_that_no_peer_could_keep_to_are_named() {

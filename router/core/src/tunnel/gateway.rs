@@ -10,7 +10,7 @@ use grpcrouter_proto::v1::{
 use http::{HeaderMap, HeaderValue};
 
 use crate::call::{Call, RecvHalf, SendHalf, message_limit};
-use crate::config::{Config, MAX_FRAME_MIN, REVISIONS};
+use crate::config::{Config, MAX_FRAME_MIN, REVISIONS, common_revision};
 use crate::error::{OpenError, TunnelError};
 use crate::frame::encode_open;
 use crate::metadata::is_forwarded_request;
@@ -67,7 +67,7 @@ impl Tunnel<Gateway> {
         let interval = self.config.heartbeat_interval.as_millis();
         let ack = RegistrationAck {
             gateway_id,
-            revision: REVISIONS.1,
+            revision: self.peer.revision,
             call_window: self.config.call_window,
             max_frame: self.config.max_frame,
             heartbeat_interval_ms: u32::try_from(interval).unwrap_or(u32::MAX),
@@ -248,25 +248,26 @@ impl Tunnel<Gateway> {
         }
         let (ours_min, ours_max) = REVISIONS;
         let (min, max) = info.revisions.map_or((0, 0), |r| (r.min, r.max));
-        if min > ours_max || max < ours_min {
+        if min == 0 || max < min {
+            let what = format!("revisions: expected a range from at least 1, got {min} to {max}");
+            return Err(TunnelError::BadRegistration(what));
+        }
+        let Some(revision) = common_revision(REVISIONS, (min, max)) else {
             return Err(TunnelError::Revision {
                 min,
                 max,
                 ours_min,
                 ours_max,
             });
-        }
-        let max_calls = if info.max_calls == 0 {
-            u32::MAX
-        } else {
-            info.max_calls
         };
         self.peer = Peer::parse(
             info.call_window,
             info.max_frame,
-            max_calls,
+            info.max_calls,
             info.max_metadata,
-        )?;
+            revision,
+        )
+        .map_err(TunnelError::BadRegistration)?;
         self.emit(GatewayEvent::Registering(Box::new(info)));
         Ok(())
     }
@@ -277,35 +278,35 @@ impl Tunnel<Gateway> {
 }
 
 impl Peer {
-    /// Takes what the peer announced; zero means the protocol's default.
+    /// Takes what the peer announced; zero means the protocol's default. Fails with what is out of range.
     pub(super) fn parse(
         window: u32,
         frame: u32,
         max_calls: u32,
         metadata: u32,
-    ) -> Result<Self, TunnelError> {
+        revision: u32,
+    ) -> Result<Self, String> {
         let defaults = Config::default();
         let or = |value, default| if value == 0 { default } else { value };
         let call_window = or(window, defaults.call_window);
         let max_frame = or(frame, defaults.max_frame);
         if call_window > i32::MAX as u32 {
-            return Err(TunnelError::Handshake(format!(
-                "call_window of {call_window} bytes"
-            )));
+            let max = i32::MAX;
+            return Err(format!(
+                "call_window: expected at most {max} bytes, got {call_window}"
+            ));
         }
         if max_frame < MAX_FRAME_MIN {
-            let what =
-                format!("max_frame of {max_frame} bytes, at least {MAX_FRAME_MIN} are needed");
-            return Err(TunnelError::Handshake(what));
+            return Err(format!(
+                "max_frame: expected at least {MAX_FRAME_MIN} bytes, got {max_frame}"
+            ));
         }
         Ok(Self {
             call_window,
             max_frame,
-            max_calls,
-            max_metadata: match metadata {
-                0 => defaults.max_metadata,
-                bytes => bytes as usize,
-            },
+            max_calls: or(max_calls, defaults.max_calls),
+            max_metadata: or(metadata, defaults.max_metadata as u32) as usize,
+            revision,
         })
     }
 }

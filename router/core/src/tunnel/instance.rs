@@ -203,7 +203,9 @@ impl Tunnel<Instance> {
             ack.max_frame,
             self.config.max_calls,
             ack.max_metadata,
-        )?;
+            ack.revision,
+        )
+        .map_err(TunnelError::Handshake)?;
         if ack.heartbeat_interval_ms > 0 {
             let interval = u64::from(ack.heartbeat_interval_ms);
             self.config.heartbeat_interval = std::time::Duration::from_millis(interval);

@@ -124,6 +124,8 @@ struct Peer {
     max_frame: u32,
     max_calls: u32,
     max_metadata: usize,
+    /// The one that both sides speak.
+    revision: u32,
 }
 
 impl<R: Role> Tunnel<R> {
@@ -139,6 +141,7 @@ impl<R: Role> Tunnel<R> {
                 max_frame: config.max_frame,
                 max_calls: 0,
                 max_metadata: 0,
+                revision: 0,
             },
             phase: Phase::Handshake,
             handshake_until: now + config.handshake_timeout,

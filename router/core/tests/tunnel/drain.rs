@@ -191,6 +191,50 @@ fn calls_go_from_the_acceptance_on_and_not_before() {
 }
 
 #[test]
+fn a_registration_out_of_range_is_told_as_one() {
+    use grpcrouter_proto::v1::{InstanceInfo, Revisions};
+    let sound = InstanceInfo {
+        revisions: Some(Revisions { min: 1, max: 1 }),
+        ..InstanceInfo::default()
+    };
+    let stories = [
+        ("revisions", InstanceInfo::default()),
+        (
+            "call_window",
+            InstanceInfo {
+                call_window: 1 << 31,
+                ..sound.clone()
+            },
+        ),
+        (
+            "max_frame",
+            InstanceInfo {
+                max_frame: 65_535,
+                ..sound
+            },
+        ),
+    ];
+    for (field, info) in stories {
+        let mut pair = Pair::unregistered(Config::default(), Config::default());
+        pair.gateway_reads(register_request::Frame::InstanceInfo(info));
+        let closed = pair.gateway.closed.expect("refused");
+        assert_eq!(closed.verdict(), (3, "bad-registration"), "{closed}");
+        assert!(closed.to_string().contains(field), "{closed}");
+    }
+}
+
+#[test]
+fn an_end_that_the_instance_wants_is_no_error() {
+    let mut pair = Pair::new();
+    pair.instance.tunnel.unregister("going");
+    pair.drive();
+    pair.gateway.tunnel.handle_end("half-closed");
+    pair.gateway.step(pair.time);
+    let closed = pair.gateway.closed.expect("told");
+    assert_eq!(closed.verdict(), (0, ""));
+}
+
+#[test]
 fn only_the_first_frames_make_a_handshake() {
     use register_request::Frame::Unregister;
     let mut pair = Pair::unregistered(Config::default(), Config::default());
