@@ -223,12 +223,14 @@ impl Tunnel<Gateway> {
                 _,
             ) => {
                 self.keepalive.on_heartbeat(now, nonce, reply_to);
-                if !services.is_empty() {
-                    self.emit(GatewayEvent::Health(services));
-                }
+                self.on_health(services);
                 Ok(())
             }
             (Frame::Unregister(_), _) => {
+                // Its answer and its event are owed once.
+                if !self.is_first_drain(false) {
+                    return Ok(());
+                }
                 self.phase = Phase::Draining;
                 let drain = Drain {
                     reason: "unregistered".into(),
@@ -239,6 +241,26 @@ impl Tunnel<Gateway> {
                 Ok(())
             }
             (Frame::RpcResponse(_), _) => unreachable!("hot frames are decoded by hand"),
+        }
+    }
+
+    /// Keeps what was reported until the caller takes it: however many heartbeats came by then, they are
+    /// one event, with the last word on each service.
+    fn on_health(&mut self, services: Vec<ServiceInfo>) {
+        if !services.is_empty() && self.health.is_empty() {
+            self.emit(GatewayEvent::Health(Vec::new()));
+        }
+        let reports = services.into_iter().map(|s| (s.name, s.health));
+        self.health.extend(reports);
+    }
+
+    /// Puts the reports into the event that stands for them.
+    pub(super) fn complete_event(&mut self, event: &mut GatewayEvent) {
+        if let GatewayEvent::Health(services) = event {
+            let reports = std::mem::take(&mut self.health).into_iter();
+            *services = reports
+                .map(|(name, health)| ServiceInfo { name, health })
+                .collect();
         }
     }
 

@@ -176,6 +176,9 @@ impl Tunnel<Instance> {
                 Ok(())
             }
             (Frame::Drain(drain), _) => {
+                if !self.is_first_drain(drain.answer) {
+                    return Ok(());
+                }
                 self.phase = Phase::Draining;
                 self.emit(InstanceEvent::Draining {
                     answer: drain.answer,

@@ -84,6 +84,11 @@ pub struct Tunnel<R: Role> {
     faults: Faults,
     grace: Grace,
     events: VecDeque<Event<R>>,
+    /// What an instance reported of its services, by name, for the one event that waits. Empty at an
+    /// instance.
+    health: BTreeMap<String, i32>,
+    /// Whether the peer has asked to drain, and answered, so that each is told once.
+    drains: [bool; 2],
     deframer: Deframer,
     /// Encoded fields of the frame under construction.
     fields: BytesMut,
@@ -158,6 +163,8 @@ impl<R: Role> Tunnel<R> {
             faults: Faults::default(),
             grace: Grace::new(grace),
             events: VecDeque::new(),
+            health: BTreeMap::new(),
+            drains: [false; 2],
             deframer: Deframer::new(config.max_frame as usize),
             fields: BytesMut::new(),
             config,
@@ -261,7 +268,10 @@ impl<R: Role> Tunnel<R> {
 
     /// The next thing that the caller must know.
     pub fn poll_event(&mut self) -> Option<Event<R>> {
-        let event = self.events.pop_front()?;
+        let mut event = self.events.pop_front()?;
+        if let Event::Role(event) = &mut event {
+            R::complete_event(self, event);
+        }
         if let Event::Readable(key) | Event::Writable(key) = event
             && let Some(call) = self.calls.get_mut(key)
         {
@@ -399,6 +409,11 @@ impl<R: Role> Tunnel<R> {
     fn tell(&mut self, key: Key) {
         self.tell_readable(key);
         self.tell_writable(key);
+    }
+
+    /// Whether the peer's wish to drain, or its answer to ours, comes for the first time.
+    fn is_first_drain(&mut self, answer: bool) -> bool {
+        !std::mem::replace(&mut self.drains[usize::from(answer)], true)
     }
 
     fn tell_drained(&mut self) {

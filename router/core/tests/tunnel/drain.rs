@@ -251,3 +251,30 @@ fn only_the_first_frames_make_a_handshake() {
         );
     }
 }
+
+#[test]
+fn a_peer_that_repeats_that_it_drains_is_heard_once() {
+    let mut pair = Pair::new();
+    pair.forget_wires();
+    for _ in 0..100 {
+        pair.gateway_reads(register_request::Frame::Unregister(
+            grpcrouter_proto::v1::UnregisterRequest::default(),
+        ));
+    }
+    assert!(matches!(
+        pair.gateway.roles[..],
+        [GatewayEvent::Unregistering]
+    ));
+    pair.drive();
+    let answers = pair.gateway.link.wires.iter();
+    assert_eq!(answers.filter(|wire| wire.what == "drain").count(), 1);
+    for answer in [false, true, false, true] {
+        pair.instance_reads(register_response::Frame::Drain(
+            grpcrouter_proto::v1::Drain {
+                answer,
+                ..grpcrouter_proto::v1::Drain::default()
+            },
+        ));
+    }
+    assert_eq!(pair.instance.drains(), [true, false], "each kind once");
+}
