@@ -61,6 +61,9 @@ impl Config {
         if !windows.contains(&self.call_window) {
             return Err(format!("call_window: 1 to {} bytes", i32::MAX));
         }
+        if self.call_window_max > i32::MAX as u32 {
+            return Err(format!("call_window_max: at most {} bytes", i32::MAX));
+        }
         if self.max_calls == 0 {
             return Err("max_calls: at least 1".to_owned());
         }
@@ -127,6 +130,7 @@ mod tests {
         };
         assert!(refusal(|c| c.call_window = 0).starts_with("call_window"));
         assert!(refusal(|c| c.call_window = 1 << 31).starts_with("call_window"));
+        assert!(refusal(|c| c.call_window_max = 1 << 31).starts_with("call_window_max"));
         assert!(refusal(|c| c.max_calls = 0).starts_with("max_calls"));
         assert!(refusal(|c| c.max_frame = MAX_FRAME_MIN - 1).starts_with("max_frame"));
         assert!(refusal(|c| c.max_metadata = METADATA_MIN - 1).starts_with("max_metadata"));
