@@ -27,10 +27,10 @@ pub(crate) struct AgentArgs {
     /// Words about the instance.
     #[arg(long, value_name = "K=V", value_parser = args::label)]
     label: Vec<(String, String)>,
-    /// A key by which calls can be routed here.
+    /// A key of calls that belong here: recorded and listed; not used for routing yet.
     #[arg(long, value_name = "KEY")]
     key: Vec<String>,
-    /// The agent's share of balanced calls against the others'.
+    /// The agent's share of calls: recorded and listed; not used for routing yet.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     weight: u32,
     /// What may be under way on the tunnel, per call and direction.

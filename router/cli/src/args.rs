@@ -1,6 +1,8 @@
-//! Values on the command line: sizes and times, as people write them.
+//! Values on the command line: sizes and times, as people write them, in the ranges that make sense.
 
 use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A number of bytes: `65536`, `64KiB`, `8MiB`, `1GiB`.
 pub(crate) fn bytes(text: &str) -> Result<u32, String> {
@@ -21,7 +23,49 @@ pub(crate) fn bytes(text: &str) -> Result<u32, String> {
     bytes.ok_or_else(|| "the largest size is 2147483647 bytes".to_owned())
 }
 
-/// A length of time: `500ms`, `5s`, `2m`.
+/// A size of a window of one call.
+pub(crate) fn window(text: &str) -> Result<u32, String> {
+    let why = "a window must hold one piece of data, of 16KiB";
+    at_least(16 << 10, bytes(text)?, why)
+}
+
+/// A size of a queue that all calls of a tunnel share.
+pub(crate) fn queue(text: &str) -> Result<u32, String> {
+    at_least(
+        64 << 10,
+        bytes(text)?,
+        "a queue must hold one frame, of 64KiB",
+    )
+}
+
+/// A size of a list of metadata.
+pub(crate) fn metadata(text: &str) -> Result<u32, String> {
+    let size = at_least(1 << 10, bytes(text)?, "ordinary clients send up to 1KiB")?;
+    if size > 32 << 10 {
+        return Err("the largest is 32KiB: it must fit a frame beside data".to_owned());
+    }
+    Ok(size)
+}
+
+fn at_least(min: u32, size: u32, why: &str) -> Result<u32, String> {
+    if size < min {
+        return Err(format!("the smallest is {}KiB: {why}", min >> 10));
+    }
+    Ok(size)
+}
+
+/// The time between heartbeats.
+pub(crate) fn heartbeat(text: &str) -> Result<Duration, String> {
+    let interval = time(text)?;
+    if interval < Duration::from_millis(100) {
+        return Err(
+            "the shortest is 100ms: a busy network is silent for longer at times".to_owned(),
+        );
+    }
+    Ok(interval)
+}
+
+/// A length of time, up to a day: `500ms`, `5s`, `2m`.
 pub(crate) fn time(text: &str) -> Result<Duration, String> {
     let say = || "expected a time such as 500ms, 5s or 2m".to_owned();
     let (number, unit) = split(text);
@@ -33,10 +77,12 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
         _ => return Err(say()),
     };
     if time.is_zero() {
-        Err("a time must be longer than zero".to_owned())
-    } else {
-        Ok(time)
+        return Err("a time must be longer than zero".to_owned());
     }
+    if time > DAY {
+        return Err("the longest time is a day, 1440m".to_owned());
+    }
+    Ok(time)
 }
 
 /// `KEY=VALUE`.
@@ -67,6 +113,24 @@ mod tests {
         assert_eq!(time("1500ms"), Ok(Duration::from_millis(1_500)));
         assert_eq!(time("2m"), Ok(Duration::from_secs(120)));
         assert_eq!(label("zone=b=c"), Ok(("zone".into(), "b=c".into())));
+    }
+
+    #[test]
+    fn what_is_out_of_range_is_refused_with_the_edge_and_a_reason() {
+        assert_eq!(window("16KiB"), Ok(16_384));
+        assert!(window("16383").unwrap_err().contains("16KiB: "));
+        assert_eq!(queue("64KiB"), Ok(65_536));
+        assert!(queue("0").unwrap_err().contains("64KiB: "));
+        assert_eq!(
+            (metadata("1KiB"), metadata("32KiB")),
+            (Ok(1_024), Ok(32_768))
+        );
+        assert!(metadata("1023").unwrap_err().contains("1KiB: "));
+        assert!(metadata("64KiB").unwrap_err().contains("32KiB: "));
+        assert!(heartbeat("99ms").unwrap_err().contains("100ms: "));
+        assert!(heartbeat("100ms").is_ok());
+        assert!(time("1440m").is_ok());
+        assert!(time("86401s").unwrap_err().contains("a day"));
     }
 
     #[test]

@@ -16,7 +16,9 @@ direction, beyond the reader's own window. It does not depend on the length of m
   requests:   client window + 16KiB (kept for a second try) + call window + 64KiB (send buffer)
   responses:  64KiB (agent's window) + 32KiB (a piece) + call window + 64KiB (send buffer)
 With the defaults B is 245760 bytes, or 1212416 once call windows have grown to --call-window-max,
-which needs a round trip of 2 ms or more. The gateway logs its B when it starts.";
+which needs a round trip of 2 ms or more. The gateway logs B when it starts, counted with its own
+windows. For responses that is exact; the call window of requests is what the agent announces, by
+--call-window and --call-window-max of its own, so B holds for requests where those are no larger.";
 
 /// Run a gateway.
 #[derive(Debug, Args)]
@@ -31,14 +33,15 @@ pub(crate) struct GatewayArgs {
     /// How the gateway names itself to its instances.
     #[arg(long, value_name = "ID", default_value = "gateway")]
     gateway_id: String,
-    /// Other gateways that instances may dial too; told to each when it registers.
+    /// Other gateways, told to each instance when it registers. Programs that embed an instance can dial
+    /// them; agents and instances of this project do not by themselves.
     #[arg(long = "also", value_name = "URI")]
     gateways: Vec<String>,
     /// One log line a call.
     #[arg(long)]
     access_log: bool,
     /// How often both ends of a tunnel send a heartbeat; silence of twice this long ends it.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = args::time)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = args::heartbeat)]
     heartbeat_interval: Duration,
     /// How long running calls may take to finish after SIGTERM.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = args::time)]
@@ -54,17 +57,17 @@ pub(crate) struct GatewayArgs {
 #[command(next_help_heading = "Limits")]
 struct LimitArgs {
     /// What a client may send ahead of the tunnel, per call.
-    #[arg(long, value_name = "SIZE", default_value = "80KiB", value_parser = args::bytes)]
+    #[arg(long, value_name = "SIZE", default_value = "80KiB", value_parser = args::window)]
     client_window: u32,
-    /// What may be under way on the tunnel, per call and direction.
-    #[arg(long, value_name = "SIZE", default_value = "80KiB", value_parser = args::bytes)]
+    /// What an instance may send ahead on the tunnel, per call. For requests it says so itself.
+    #[arg(long, value_name = "SIZE", default_value = "80KiB", value_parser = args::window)]
     call_window: u32,
-    /// What a call window may grow to while its reader keeps up over a long round trip. As
+    /// What that call window may grow to while its reader keeps up over a long round trip. As
     /// --call-window, it turns growth off.
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = args::bytes)]
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = args::window)]
     call_window_max: u32,
     /// What all calls of a tunnel together may have queued for its transport.
-    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = args::bytes)]
+    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = args::queue)]
     tunnel_queue: u32,
     /// Calls at once on a tunnel.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
@@ -78,8 +81,9 @@ struct LimitArgs {
     /// Connections at once from one address on the tunnel port.
     #[arg(long, value_name = "N", default_value_t = 1_024)]
     max_connections_per_ip: usize,
-    /// The longest list of metadata, per call and direction.
-    #[arg(long, value_name = "SIZE", default_value = "16KiB", value_parser = args::bytes)]
+    /// The longest list of metadata, per call and direction: 1KiB to 32KiB. Agents take 16KiB, and the
+    /// smaller limit holds for what the gateway sends.
+    #[arg(long, value_name = "SIZE", default_value = "16KiB", value_parser = args::metadata)]
     max_metadata: u32,
     /// The longest message in either direction. Without it any length passes: no message is ever held
     /// whole.

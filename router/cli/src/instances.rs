@@ -1,5 +1,6 @@
 //! `grpcrouter instances`.
 
+use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
@@ -34,6 +35,9 @@ pub(crate) struct InstancesArgs {
 /// How long a gateway may take to be reached, and to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
+/// The longest list that is taken, in bytes: 100,000 instances with a few dozen services each.
+const LIST_MAX: usize = 256 * 1024 * 1024;
+
 /// Lists or watches.
 pub(crate) async fn run(args: InstancesArgs) -> Result<(), Failure> {
     let InstancesArgs {
@@ -46,7 +50,9 @@ pub(crate) async fn run(args: InstancesArgs) -> Result<(), Failure> {
     let cannot = "cannot connect; is it running, and is this its tunnel port?";
     let connected = timeout(ANSWER_LIMIT, RouterClient::connect(gateway.to_string())).await;
     let mut client = match connected {
-        Ok(connected) => connected.map_err(|_| failed(cannot))?,
+        Ok(connected) => connected
+            .map_err(|_| failed(cannot))?
+            .max_decoding_message_size(LIST_MAX),
         Err(_) => return Err(failed(cannot)),
     };
     let silent = || {
@@ -61,7 +67,9 @@ pub(crate) async fn run(args: InstancesArgs) -> Result<(), Failure> {
             .map_err(|_| silent())?
             .map_err(|s| failed(s.message()))?;
         for instance in list.into_inner().instances {
-            show(json, "", &instance);
+            if !show(json, "", &instance)? {
+                break;
+            }
         }
         return Ok(());
     }
@@ -78,18 +86,30 @@ pub(crate) async fn run(args: InstancesArgs) -> Result<(), Failure> {
             Kind::Removed => "removed",
             Kind::SnapshotEnd | Kind::Unspecified => continue,
         };
-        if let Some(instance) = &event.instance {
-            show(json, kind, instance);
+        if let Some(instance) = &event.instance
+            && !show(json, kind, instance)?
+        {
+            break;
         }
     }
     Ok(())
 }
 
-fn show(as_json: bool, kind: &str, instance: &Instance) {
-    if as_json {
-        println!("{}", object(kind, instance));
-        return;
+/// Prints an instance. Whether anybody still reads: `head` and the like stop when they have enough.
+fn show(as_json: bool, kind: &str, instance: &Instance) -> io::Result<bool> {
+    let shown = if as_json {
+        object(kind, instance).to_string()
+    } else {
+        text(kind, instance)
+    };
+    match writeln!(io::stdout(), "{shown}") {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error),
     }
+}
+
+fn text(kind: &str, instance: &Instance) -> String {
     let services: Vec<_> = instance.services.iter().map(line).collect();
     let labels: Vec<_> = instance
         .labels
@@ -104,7 +124,7 @@ fn show(as_json: bool, kind: &str, instance: &Instance) {
     if instance.draining {
         words.push("draining".to_owned());
     }
-    println!("{}", words.join("  "));
+    words.join("  ")
 }
 
 fn line(service: &ServiceInfo) -> String {

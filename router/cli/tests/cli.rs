@@ -121,6 +121,30 @@ async fn a_wrong_command_line_ends_with_2_and_one_clear_line() {
             ],
             "expected a size",
         ),
+        (
+            vec![
+                "gateway",
+                "--listen",
+                "127.0.0.1:0",
+                "--max-metadata",
+                "64KiB",
+            ],
+            "the largest is 32KiB: it must fit a frame",
+        ),
+        (
+            vec!["gateway", "--listen", "127.0.0.1:0", "--call-window", "0"],
+            "the smallest is 16KiB: ",
+        ),
+        (
+            vec![
+                "gateway",
+                "--listen",
+                "127.0.0.1:0",
+                "--heartbeat-interval",
+                "1ms",
+            ],
+            "the shortest is 100ms: ",
+        ),
         (vec!["gateway"], "--listen"),
         (
             vec!["instances", "--gateway", NOWHERE, "--log", "a=b=c"],
@@ -196,6 +220,30 @@ async fn instances_are_listed_for_people_and_for_programs() {
         "{}",
         wrong.stderr
     );
+}
+
+#[tokio::test]
+async fn a_reader_that_has_enough_ends_a_list_or_a_watch_without_a_complaint() {
+    let (_gateway, _, tunnel) = gateway(&[]).await;
+    let uri = format!("http://{tunnel}");
+    let mut one = agent(&uri, "site-7");
+    one.line().await;
+    for more in [&[][..], &["--json"], &["--watch"]] {
+        let mut child = tokio::process::Command::new(env!("CARGO_BIN_EXE_grpcrouter"))
+            .args(["instances", "--gateway", &uri])
+            .args(more)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("starts");
+        drop(child.stdout.take());
+        let end = within("its end", child.wait_with_output())
+            .await
+            .expect("ends");
+        let said = String::from_utf8_lossy(&end.stderr);
+        assert_eq!((end.status.code(), &*said), (Some(0), ""), "{more:?}");
+    }
 }
 
 #[tokio::test]

@@ -125,6 +125,9 @@ pub enum TunnelError {
     /// The first frames were wrong.
     #[error("handshake: {0}")]
     Handshake(String),
+    /// The instance's first frame breaks a rule of its own, whatever the registry thinks of it.
+    #[error("registration: {0}")]
+    BadRegistration(String),
     /// The peer speaks no revision that we do.
     #[error("the peer speaks revisions {min} to {max}, this side {ours_min} to {ours_max}")]
     Revision {
@@ -159,9 +162,11 @@ pub enum TunnelError {
 }
 
 impl TunnelError {
-    /// The gRPC status code and the token with which a gateway ends a tunnel for this.
+    /// The gRPC status code and the token with which a gateway ends a tunnel for this. The token is empty
+    /// where the instance ended it, which is no error.
     pub fn verdict(&self) -> (u32, &str) {
         const OK: u32 = 0;
+        const INVALID_ARGUMENT: u32 = 3;
         const DEADLINE_EXCEEDED: u32 = 4;
         const RESOURCE_EXHAUSTED: u32 = 8;
         const FAILED_PRECONDITION: u32 = 9;
@@ -169,8 +174,9 @@ impl TunnelError {
         const UNAVAILABLE: u32 = 14;
         match self {
             Self::Refused { code, reason, .. } => (*code, reason),
-            Self::Transport(_) => (OK, "closed"),
+            Self::Transport(_) => (OK, ""),
             Self::Silent(_) => (UNAVAILABLE, "heartbeat-lost"),
+            Self::BadRegistration(_) => (INVALID_ARGUMENT, "bad-registration"),
             Self::Revision { .. } => (FAILED_PRECONDITION, "revision"),
             Self::HandshakeTimeout(_) => (DEADLINE_EXCEEDED, "handshake-timeout"),
             Self::NotReading(_) => (RESOURCE_EXHAUSTED, "limit"),

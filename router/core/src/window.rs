@@ -88,6 +88,11 @@ impl RecvWindow {
         self.size
     }
 
+    /// Bytes that the peer may still send.
+    pub const fn left(&self) -> u32 {
+        self.left
+    }
+
     /// The peer sent `bytes`. Fails when it had no credit for them.
     pub fn receive(&mut self, bytes: usize) -> Result<(), Overspent> {
         if bytes > self.left as usize {

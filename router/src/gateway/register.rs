@@ -125,7 +125,9 @@ fn trailers(error: &TunnelError) -> HeaderMap {
     let (code, reason) = error.verdict();
     let mut trailers = status_trailers(Code::Ok, &error.to_string());
     trailers.insert("grpc-status", code.into());
-    if let Ok(reason) = reason.parse() {
+    if !reason.is_empty()
+        && let Ok(reason) = reason.parse()
+    {
         trailers.insert(REASON, reason);
     }
     trailers

@@ -153,11 +153,6 @@ impl<S, E> RecvHalf<S, E> {
         }
     }
 
-    /// Whether END has come and all before it was taken, so that `take` gives the end next.
-    pub fn at_end(&self) -> bool {
-        self.start.is_none() && self.queue.is_empty() && self.outcome.is_some()
-    }
-
     /// Whether the end, or the fault, was taken.
     pub fn is_done(&self) -> bool {
         self.state == RecvState::Ended && self.start.is_none() && self.outcome.is_none()

@@ -47,12 +47,6 @@ impl Deframer {
         }
     }
 
-    /// Whether the stream may end here. If not, its last message is cut.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.chunk.is_empty() && self.partial.is_empty()
-    }
-
     /// Takes the next chunk of the stream.
     ///
     /// # Panics

@@ -8,10 +8,6 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use super::{DEFAULT_CONTENT_TYPE, Flags, status::Status, wire};
 use crate::{metadata, percent};
 
-/// The most that [`write_frame`] adds to `fields` and data: prefix, outer key and length, the
-/// header's fields, and the key and length of the data.
-pub const FRAME_OVERHEAD_MAX: usize = 5 + 6 + 9 + 4 * 6 + 6;
-
 /// What every hot frame carries, whatever else is in it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FrameHeader {

@@ -34,8 +34,7 @@ pub use control::{
 pub use decode::{Breach, DecodeError, Limits, Part};
 pub use deframe::{DeframeError, Deframer, PREFIX_LEN};
 pub use encode::{
-    FRAME_OVERHEAD_MAX, FrameHeader, encode_head, encode_open, encode_status, encode_trailers,
-    write_frame,
+    FrameHeader, encode_head, encode_open, encode_status, encode_trailers, write_frame,
 };
 
 /// The number of the hot message in the `oneof` of both directions: `rpc_response`, `rpc_call`.

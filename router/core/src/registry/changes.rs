@@ -1,6 +1,7 @@
 //! What changed in the registry, in order, for those who watch it.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use grpcrouter_proto::v1::{Instance, InstanceEvent, instance_event};
 
@@ -12,7 +13,9 @@ pub struct Change {
     /// What happened.
     pub kind: ChangeKind,
     /// The instance as it now is; for [`ChangeKind::Removed`], as it last was.
-    pub instance: Instance,
+    ///
+    /// Shared, since each watcher gets the change, and few of them need its content.
+    pub instance: Arc<Instance>,
     /// The registry's revision after this change.
     pub revision: u64,
 }
@@ -49,7 +52,7 @@ impl From<Change> for InstanceEvent {
         };
         Self {
             kind: kind.into(),
-            instance: Some(change.instance),
+            instance: Some(Arc::unwrap_or_clone(change.instance)),
             revision: change.revision,
         }
     }
@@ -83,7 +86,7 @@ impl ChangeLog {
         }
         self.pending.push_back(Change {
             kind,
-            instance,
+            instance: Arc::new(instance),
             revision: self.revision,
         });
     }

@@ -43,10 +43,8 @@ use self::rotation::{Place, Rotation};
 ///
 /// A call came: [`pick`](Self::pick), [`pick_excluding`](Self::pick_excluding).
 ///
-/// Getters: [`list`](Self::list), [`services`](Self::services),
-/// [`service_health`](Self::service_health), [`instance_health`](Self::instance_health),
-/// [`tunnel`](Self::tunnel), [`tunnels`](Self::tunnels), [`revision`](Self::revision),
-/// [`len`](Self::len).
+/// Getters: [`list`](Self::list), [`service_health`](Self::service_health),
+/// [`instance_health`](Self::instance_health), [`revision`](Self::revision), [`len`](Self::len).
 #[derive(Debug)]
 pub struct Registry<T> {
     limits: RegistryLimits,

@@ -109,7 +109,6 @@ fn what_a_replaced_tunnel_still_says_does_nothing() {
     assert!(!registry.set_health(stale, "pkg.S", HealthStatus::Unhealthy));
     assert!(!registry.set_draining(stale));
     assert!(!registry.remove(stale));
-    assert_eq!(registry.tunnel(stale), None);
     assert_eq!(registry.revision(), revision);
     assert_eq!(picks(&mut registry, "pkg.S", 1), ["new"]);
 }
@@ -401,6 +400,24 @@ fn changes_that_nobody_fetches_are_bounded() {
 }
 
 #[test]
+fn the_empty_name_asks_for_all_services_together() {
+    let (mut registry, keys) = with(&[("a", &["pkg.S"]), ("b", &["pkg.T"])]);
+    assert_eq!(registry.service_health(""), Some(HealthStatus::Healthy));
+    registry.set_health(keys[0], "pkg.S", HealthStatus::Unhealthy);
+    assert_eq!(
+        registry.service_health(""),
+        Some(HealthStatus::Healthy),
+        "the best of them"
+    );
+    registry.set_draining(keys[1]);
+    assert_eq!(registry.service_health(""), Some(HealthStatus::Unhealthy));
+    for key in keys {
+        assert!(registry.remove(key));
+    }
+    assert_eq!(registry.service_health(""), None, "nobody is there");
+}
+
+#[test]
 fn lists_and_health_show_what_is_there() {
     let (mut registry, keys) = with(&[
         ("b", &["pkg.S"]),
@@ -417,9 +434,7 @@ fn lists_and_health_show_what_is_there() {
     assert_eq!(ids(""), ["a", "any", "b"]);
     assert_eq!(ids("pkg.T"), ["a", "any"]);
     registry.set_health(keys[1], "pkg.T", HealthStatus::Starting);
-    let services: Vec<_> = registry.services().collect();
-    let (up, down) = (HealthStatus::Healthy, HealthStatus::Unhealthy);
-    assert_eq!(services, [("*", up), ("pkg.S", up), ("pkg.T", down)]);
+    let up = HealthStatus::Healthy;
     assert_eq!(registry.instance_health("a", ""), Some(up));
     assert_eq!(
         registry.instance_health("a", "pkg.T"),
@@ -429,6 +444,4 @@ fn lists_and_health_show_what_is_there() {
     assert_eq!(registry.instance_health("nobody", ""), None);
     registry.remove(keys[2]);
     assert_eq!(registry.service_health("pkg.U"), None);
-    let tunnels: Vec<_> = registry.tunnels().map(|(_, tunnel)| *tunnel).collect();
-    assert_eq!(tunnels, ["a", "b"]);
 }

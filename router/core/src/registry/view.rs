@@ -4,7 +4,7 @@ use grpcrouter_proto::v1::{HealthStatus, Instance, ServiceInfo};
 
 use super::pick::leaves_to_any;
 use super::registration::CATCH_ALL;
-use super::{Entry, Key, Registry};
+use super::{Entry, Registry};
 
 impl<T: Clone> Registry<T> {
     /// The instances that offer a service, by name or with `*`, ordered by id; the empty name lists
@@ -18,20 +18,15 @@ impl<T: Clone> Registry<T> {
             .collect()
     }
 
-    /// Every declared service in order of name, `*` included, with its aggregate health.
-    pub fn services(&self) -> impl Iterator<Item = (&str, HealthStatus)> {
-        self.offerings
-            .iter()
-            .map(|(name, offering)| (name.as_str(), aggregate(!offering.rotation.is_empty())))
-    }
-
     /// The health of a service over all instances: `HEALTHY` if a call of it would be given to one,
-    /// else `UNHEALTHY`; `None` where no instance offers it. The empty name asks for the gateway
-    /// itself, which is `HEALTHY`.
+    /// else `UNHEALTHY`; `None` where no instance offers it. The empty name asks for all services
+    /// together: `HEALTHY` if any instance takes calls of any.
     #[must_use]
     pub fn service_health(&self, service: &str) -> Option<HealthStatus> {
         if service.is_empty() {
-            return Some(HealthStatus::Healthy);
+            let mut offerings = self.offerings.values();
+            return (!self.is_empty())
+                .then(|| aggregate(offerings.any(|offering| !offering.rotation.is_empty())));
         }
         let by_name = self.offerings.get(service);
         let by_any = self.offerings.get(CATCH_ALL);
@@ -67,19 +62,6 @@ impl<T: Clone> Registry<T> {
         } else {
             health
         })
-    }
-
-    /// The tunnel of a registration, unless the key is stale.
-    #[must_use]
-    pub fn tunnel(&self, key: Key) -> Option<&T> {
-        self.entries.get(key).map(|entry| &entry.tunnel)
-    }
-
-    /// All tunnels, ordered by instance id: to tell everyone that the gateway drains.
-    pub fn tunnels(&self) -> impl Iterator<Item = (Key, &T)> {
-        self.by_id
-            .values()
-            .map(|key| (*key, &self.entry(*key).tunnel))
     }
 }
 

@@ -10,7 +10,7 @@ use grpcrouter_proto::v1::{
 use http::{HeaderMap, HeaderValue};
 
 use crate::call::{Call, RecvHalf, SendHalf, message_limit};
-use crate::config::{Config, REVISIONS};
+use crate::config::{Config, MAX_FRAME_MIN, REVISIONS, common_revision};
 use crate::error::{OpenError, TunnelError};
 use crate::frame::encode_open;
 use crate::metadata::is_forwarded_request;
@@ -19,12 +19,6 @@ use crate::time::Time;
 
 use super::send::Part;
 use super::{Gateway, Peer, Phase, Tunnel};
-
-/// The least that a side must accept in a frame, in bytes.
-const MAX_FRAME_MIN: u32 = 64 * 1024;
-
-/// The longest metadata that a frame has room for beside a chunk and an end, whatever its limit.
-const FRAME_RESERVE: u32 = 24 * 1024;
 
 /// What an instance tells its gateway, beside calls.
 #[derive(Debug)]
@@ -54,6 +48,9 @@ pub struct CallRequest<'a> {
 
 impl Tunnel<Gateway> {
     /// A tunnel that an instance has just dialled.
+    ///
+    /// # Panics
+    /// Where [`Config::check`] fails.
     pub fn new(now: Time, config: Config) -> Self {
         Self::with_config(now, config)
     }
@@ -70,11 +67,12 @@ impl Tunnel<Gateway> {
         let interval = self.config.heartbeat_interval.as_millis();
         let ack = RegistrationAck {
             gateway_id,
-            revision: REVISIONS.1,
+            revision: self.peer.revision,
             call_window: self.config.call_window,
             max_frame: self.config.max_frame,
             heartbeat_interval_ms: u32::try_from(interval).unwrap_or(u32::MAX),
             gateways,
+            max_metadata: self.config.max_metadata as u32,
         };
         self.control(register_response::Frame::Ack(ack));
     }
@@ -155,13 +153,7 @@ impl Tunnel<Gateway> {
             content_type,
             headers,
         );
-        let (size, max) = (
-            self.fields.len(),
-            (self.peer.max_frame - FRAME_RESERVE) as usize,
-        );
-        if size > max {
-            return Err(OpenError::MetadataTooLarge { size, max });
-        }
+        self.check_fields(self.fields.len())?;
         let limit = message_limit(self.config.message_max);
         let send = SendHalf::new(self.peer.call_window, limit.clone());
         let recv = RecvHalf::new(self.config.call_window, limit);
@@ -231,12 +223,14 @@ impl Tunnel<Gateway> {
                 _,
             ) => {
                 self.keepalive.on_heartbeat(now, nonce, reply_to);
-                if !services.is_empty() {
-                    self.emit(GatewayEvent::Health(services));
-                }
+                self.on_health(services);
                 Ok(())
             }
             (Frame::Unregister(_), _) => {
+                // Its answer and its event are owed once.
+                if !self.is_first_drain(false) {
+                    return Ok(());
+                }
                 self.phase = Phase::Draining;
                 let drain = Drain {
                     reason: "unregistered".into(),
@@ -250,26 +244,52 @@ impl Tunnel<Gateway> {
         }
     }
 
+    /// Keeps what was reported until the caller takes it: however many heartbeats came by then, they are
+    /// one event, with the last word on each service.
+    fn on_health(&mut self, services: Vec<ServiceInfo>) {
+        if !services.is_empty() && self.health.is_empty() {
+            self.emit(GatewayEvent::Health(Vec::new()));
+        }
+        let reports = services.into_iter().map(|s| (s.name, s.health));
+        self.health.extend(reports);
+    }
+
+    /// Puts the reports into the event that stands for them.
+    pub(super) fn complete_event(&mut self, event: &mut GatewayEvent) {
+        if let GatewayEvent::Health(services) = event {
+            let reports = std::mem::take(&mut self.health).into_iter();
+            *services = reports
+                .map(|(name, health)| ServiceInfo { name, health })
+                .collect();
+        }
+    }
+
     fn on_instance_info(&mut self, info: InstanceInfo) -> Result<(), TunnelError> {
         if self.peer.call_window != 0 {
             return Err(TunnelError::Handshake("a second instance_info".into()));
         }
         let (ours_min, ours_max) = REVISIONS;
         let (min, max) = info.revisions.map_or((0, 0), |r| (r.min, r.max));
-        if min > ours_max || max < ours_min {
+        if min == 0 || max < min {
+            let what = format!("revisions: expected a range from at least 1, got {min} to {max}");
+            return Err(TunnelError::BadRegistration(what));
+        }
+        let Some(revision) = common_revision(REVISIONS, (min, max)) else {
             return Err(TunnelError::Revision {
                 min,
                 max,
                 ours_min,
                 ours_max,
             });
-        }
-        let max_calls = if info.max_calls == 0 {
-            u32::MAX
-        } else {
-            info.max_calls
         };
-        self.peer = Peer::parse(info.call_window, info.max_frame, max_calls)?;
+        self.peer = Peer::parse(
+            info.call_window,
+            info.max_frame,
+            info.max_calls,
+            info.max_metadata,
+            revision,
+        )
+        .map_err(TunnelError::BadRegistration)?;
         self.emit(GatewayEvent::Registering(Box::new(info)));
         Ok(())
     }
@@ -280,26 +300,35 @@ impl Tunnel<Gateway> {
 }
 
 impl Peer {
-    /// Takes what the peer announced; zero means the protocol's default.
-    pub(super) fn parse(window: u32, frame: u32, max_calls: u32) -> Result<Self, TunnelError> {
+    /// Takes what the peer announced; zero means the protocol's default. Fails with what is out of range.
+    pub(super) fn parse(
+        window: u32,
+        frame: u32,
+        max_calls: u32,
+        metadata: u32,
+        revision: u32,
+    ) -> Result<Self, String> {
         let defaults = Config::default();
         let or = |value, default| if value == 0 { default } else { value };
         let call_window = or(window, defaults.call_window);
         let max_frame = or(frame, defaults.max_frame);
         if call_window > i32::MAX as u32 {
-            return Err(TunnelError::Handshake(format!(
-                "call_window of {call_window} bytes"
-            )));
+            let max = i32::MAX;
+            return Err(format!(
+                "call_window: expected at most {max} bytes, got {call_window}"
+            ));
         }
         if max_frame < MAX_FRAME_MIN {
-            let what =
-                format!("max_frame of {max_frame} bytes, at least {MAX_FRAME_MIN} are needed");
-            return Err(TunnelError::Handshake(what));
+            return Err(format!(
+                "max_frame: expected at least {MAX_FRAME_MIN} bytes, got {max_frame}"
+            ));
         }
         Ok(Self {
             call_window,
             max_frame,
-            max_calls,
+            max_calls: or(max_calls, defaults.max_calls),
+            max_metadata: or(metadata, defaults.max_metadata as u32) as usize,
+            revision,
         })
     }
 }

@@ -47,6 +47,9 @@ pub struct ResponseHead<'a> {
 impl Tunnel<Instance> {
     /// A tunnel that has just been dialled; `info` is the first frame to leave. Windows, limits and
     /// revisions in it are taken from `config`.
+    ///
+    /// # Panics
+    /// Where [`Config::check`] fails.
     pub fn new(now: Time, config: Config, info: InstanceInfo) -> Self {
         let mut tunnel = Self::with_config(now, config);
         let (min, max) = REVISIONS;
@@ -55,6 +58,7 @@ impl Tunnel<Instance> {
             call_window: tunnel.config.call_window,
             max_frame: tunnel.config.max_frame,
             max_calls: tunnel.config.max_calls,
+            max_metadata: tunnel.config.max_metadata as u32,
             ..info
         };
         tunnel.control(register_request::Frame::InstanceInfo(info));
@@ -108,27 +112,28 @@ impl Tunnel<Instance> {
         if let Some(trailers) = trailers {
             encode_trailers(&mut self.fields, trailers);
         }
-        let (head_size, end_size) = (split, self.fields.len() - split);
-        // Half for each: both may share a frame with a small piece of data.
-        let (size, max) = (
-            head_size.max(end_size),
-            self.peer.max_frame as usize * 3 / 8,
-        );
-        if size > max {
-            return Err(OpenError::MetadataTooLarge { size, max });
-        }
+        self.check_fields(split)?;
+        self.check_fields(self.fields.len() - split)?;
         if !self.admit(key, &data) {
             return Ok(());
         }
-        let end = trailers.is_some().then_some(split);
-        self.push(
-            key,
-            Part {
-                start: head.is_some(),
-                data,
-                end,
-            },
-        );
+        let mut start = head.is_some();
+        let mut end = trailers.is_some().then_some(split);
+        if start && end.is_some() && self.check_fields(self.fields.len()).is_err() {
+            // Each fits a frame, and both do not.
+            let end_fields = self.fields.split_off(split);
+            self.push(
+                key,
+                Part {
+                    start,
+                    data: Bytes::new(),
+                    end: None,
+                },
+            );
+            self.fields = end_fields;
+            (start, end) = (false, Some(0));
+        }
+        self.push(key, Part { start, data, end });
         Ok(())
     }
 
@@ -171,6 +176,9 @@ impl Tunnel<Instance> {
                 Ok(())
             }
             (Frame::Drain(drain), _) => {
+                if !self.is_first_drain(drain.answer) {
+                    return Ok(());
+                }
                 self.phase = Phase::Draining;
                 self.emit(InstanceEvent::Draining {
                     answer: drain.answer,
@@ -193,7 +201,14 @@ impl Tunnel<Instance> {
                 ours_max,
             });
         }
-        self.peer = Peer::parse(ack.call_window, ack.max_frame, self.config.max_calls)?;
+        self.peer = Peer::parse(
+            ack.call_window,
+            ack.max_frame,
+            self.config.max_calls,
+            ack.max_metadata,
+            ack.revision,
+        )
+        .map_err(TunnelError::Handshake)?;
         if ack.heartbeat_interval_ms > 0 {
             let interval = u64::from(ack.heartbeat_interval_ms);
             self.config.heartbeat_interval = std::time::Duration::from_millis(interval);
@@ -213,7 +228,9 @@ impl Tunnel<Instance> {
         let Some(open) = frame.start.take() else {
             return match known {
                 Some(key) => Ok(Some(key)),
-                None => self.ignore_late(now, frame.id).map(|()| None),
+                None => self
+                    .ignore_late(now, frame.id, frame.data.len())
+                    .map(|()| None),
             };
         };
         if known.is_some() {
@@ -233,7 +250,7 @@ impl Tunnel<Instance> {
         };
         let Some(key) = accepted else {
             self.write_reset(frame.id, reset_code::REFUSED_STREAM, true);
-            self.grace.add(frame.id);
+            self.grace.add(frame.id, self.config.call_window);
             return Ok(None);
         };
         self.ids.insert(frame.id, key);

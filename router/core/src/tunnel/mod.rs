@@ -84,6 +84,11 @@ pub struct Tunnel<R: Role> {
     faults: Faults,
     grace: Grace,
     events: VecDeque<Event<R>>,
+    /// What an instance reported of its services, by name, for the one event that waits. Empty at an
+    /// instance.
+    health: BTreeMap<String, i32>,
+    /// Whether the peer has asked to drain, and answered, so that each is told once.
+    drains: [bool; 2],
     deframer: Deframer,
     /// Encoded fields of the frame under construction.
     fields: BytesMut,
@@ -123,10 +128,16 @@ struct Peer {
     call_window: u32,
     max_frame: u32,
     max_calls: u32,
+    max_metadata: usize,
+    /// The one that both sides speak.
+    revision: u32,
 }
 
 impl<R: Role> Tunnel<R> {
     fn with_config(now: Time, config: Config) -> Self {
+        if let Err(wrong) = config.check() {
+            panic!("a tunnel's settings are out of range: {wrong}");
+        }
         // Clients may cancel and call again several times within one round trip.
         let grace = (config.max_calls as usize).saturating_mul(4).max(1_024);
         Self {
@@ -134,6 +145,8 @@ impl<R: Role> Tunnel<R> {
                 call_window: 0,
                 max_frame: config.max_frame,
                 max_calls: 0,
+                max_metadata: 0,
+                revision: 0,
             },
             phase: Phase::Handshake,
             handshake_until: now + config.handshake_timeout,
@@ -150,6 +163,8 @@ impl<R: Role> Tunnel<R> {
             faults: Faults::default(),
             grace: Grace::new(grace),
             events: VecDeque::new(),
+            health: BTreeMap::new(),
+            drains: [false; 2],
             deframer: Deframer::new(config.max_frame as usize),
             fields: BytesMut::new(),
             config,
@@ -253,7 +268,10 @@ impl<R: Role> Tunnel<R> {
 
     /// The next thing that the caller must know.
     pub fn poll_event(&mut self) -> Option<Event<R>> {
-        let event = self.events.pop_front()?;
+        let mut event = self.events.pop_front()?;
+        if let Event::Role(event) = &mut event {
+            R::complete_event(self, event);
+        }
         if let Event::Readable(key) | Event::Writable(key) = event
             && let Some(call) = self.calls.get_mut(key)
         {
@@ -338,7 +356,7 @@ impl<R: Role> Tunnel<R> {
         };
         call.over = over;
         call.send.stop();
-        let id = call.id;
+        let (id, credit) = (call.id, call.recv.window.left());
         // A reader that is still there learns that nothing more will come.
         let cut = over == Over::ByUs && call.recv.state != RecvState::Ended;
         if cut {
@@ -356,7 +374,7 @@ impl<R: Role> Tunnel<R> {
             self.ids.remove(&id);
         }
         if over == Over::ByUs {
-            self.grace.add(id);
+            self.grace.add(id, credit);
         }
     }
 
@@ -389,6 +407,11 @@ impl<R: Role> Tunnel<R> {
     fn tell(&mut self, key: Key) {
         self.tell_readable(key);
         self.tell_writable(key);
+    }
+
+    /// Whether the peer's wish to drain, or its answer to ours, comes for the first time.
+    fn is_first_drain(&mut self, answer: bool) -> bool {
+        !std::mem::replace(&mut self.drains[usize::from(answer)], true)
     }
 
     fn tell_drained(&mut self) {

@@ -74,7 +74,7 @@ impl<R: Role> Tunnel<R> {
             && frame.reset.is_none()
             && frame.data.is_empty();
         match over {
-            Over::ByUs => return self.faults.late(now),
+            Over::ByUs => return self.ignore_late(now, frame.id, frame.data.len()),
             Over::ByPeer if only_credit => return Ok(()),
             Over::ByPeer => {
                 let fault = CallFault::Breach(Breach::AfterEnd);
@@ -148,7 +148,7 @@ impl<R: Role> Tunnel<R> {
         let key = if R::RESPONDS {
             self.ids.get(&id).copied()
         } else {
-            self.find_call(now, id)?
+            self.find_call(now, id, 0)?
         };
         match key {
             Some(key) if self.calls.get(key).is_some_and(|call| call.over.is_open()) => {
@@ -158,7 +158,7 @@ impl<R: Role> Tunnel<R> {
             // An OPEN that cannot be served: its caller must not wait for an answer.
             None if R::RESPONDS => {
                 self.write_reset(id, super::reset_code::PROTOCOL_ERROR, false);
-                self.grace.add(id);
+                self.grace.add(id, self.config.call_window);
             }
             None => return Ok(()),
         }
@@ -166,20 +166,31 @@ impl<R: Role> Tunnel<R> {
     }
 
     /// The gateway's call with this id; none for one that just ended.
-    pub(super) fn find_call(&mut self, now: Time, id: u64) -> Result<Option<Key>, TunnelError> {
+    pub(super) fn find_call(
+        &mut self,
+        now: Time,
+        id: u64,
+        data: usize,
+    ) -> Result<Option<Key>, TunnelError> {
         use crate::table::Tenancy;
         let key = Key::from_bits(id);
         match self.calls.tenancy(key) {
             Tenancy::Present => Ok(Some(key)),
             Tenancy::Never => Err(TunnelError::UnknownCall(id)),
-            Tenancy::Past => self.ignore_late(now, id).map(|()| None),
+            Tenancy::Past => self.ignore_late(now, id, data).map(|()| None),
         }
     }
 
-    /// A frame for a call that is over: expected for a while, a breach after.
-    pub(super) fn ignore_late(&mut self, now: Time, id: u64) -> Result<(), TunnelError> {
-        if self.grace.contains(id) {
-            self.faults.late(now)
+    /// A frame, with this much data, for a call that is over: expected while it may have been under way,
+    /// a breach after.
+    pub(super) fn ignore_late(
+        &mut self,
+        now: Time,
+        id: u64,
+        data: usize,
+    ) -> Result<(), TunnelError> {
+        if self.grace.bears(id, data) {
+            Ok(())
         } else {
             self.faults.breach(now)
         }

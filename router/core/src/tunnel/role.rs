@@ -45,6 +45,9 @@ pub trait Role: Sized + sealed::Sealed {
     /// The tunnel ended for a fault: tells the peer, where the protocol has a frame for it.
     #[doc(hidden)]
     fn farewell(tunnel: &mut Tunnel<Self>, error: &TunnelError);
+    /// The caller takes this event.
+    #[doc(hidden)]
+    fn complete_event(_: &mut Tunnel<Self>, _: &mut Self::Event) {}
     /// The call's deadline passed: tells the peer.
     #[doc(hidden)]
     fn expire(tunnel: &mut Tunnel<Self>, id: u64);
@@ -98,11 +101,15 @@ impl Role for Gateway {
         now: Time,
         frame: &mut frame::ResponseFrame,
     ) -> Result<Option<Key>, TunnelError> {
-        tunnel.find_call(now, frame.id)
+        tunnel.find_call(now, frame.id, frame.data.len())
     }
 
     fn farewell(tunnel: &mut Tunnel<Self>, error: &TunnelError) {
         tunnel.write_error(error);
+    }
+
+    fn complete_event(tunnel: &mut Tunnel<Self>, event: &mut Self::Event) {
+        tunnel.complete_event(event);
     }
 
     fn expire(tunnel: &mut Tunnel<Self>, id: u64) {

@@ -17,6 +17,9 @@ use super::{Batch, Phase, Role, Tunnel, reset_code};
 /// A batch holds all of the first lane and about this much of the second, in bytes.
 const BULK_PER_BATCH: usize = 32 * 1024;
 
+/// What a frame keeps free of metadata: room for a chunk, its header and some more, in bytes.
+const FRAME_RESERVE: usize = 24 * 1024;
+
 /// A part of a call to be sent. The fields of its START and END, encoded, stand in `Tunnel::fields`,
 /// the END's from `end_at` on.
 pub(super) struct Part {
@@ -70,8 +73,8 @@ impl<R: Role> Tunnel<R> {
         true
     }
 
-    /// Holds a list of metadata to what the peer takes: `max_metadata` here, since both sides are
-    /// configured alike. To send more would be a breach.
+    /// Holds a list of metadata to what both sides take. To send more than the peer takes would be a
+    /// breach.
     pub(super) fn check_metadata(
         &self,
         headers: &HeaderMap,
@@ -81,7 +84,16 @@ impl<R: Role> Tunnel<R> {
         let size = own
             .map(|(name, value)| entry_size(name.as_str().len(), value.len()))
             .sum();
-        let max = self.config.max_metadata;
+        let max = self.config.max_metadata.min(self.peer.max_metadata);
+        if size > max {
+            return Err(OpenError::MetadataTooLarge { size, max });
+        }
+        Ok(())
+    }
+
+    /// Holds the encoded fields of one frame to what the peer's longest frame has room for beside data.
+    pub(super) fn check_fields(&self, size: usize) -> Result<(), OpenError> {
+        let max = self.peer.max_frame as usize - FRAME_RESERVE;
         if size > max {
             return Err(OpenError::MetadataTooLarge { size, max });
         }

@@ -191,6 +191,50 @@ fn calls_go_from_the_acceptance_on_and_not_before() {
 }
 
 #[test]
+fn a_registration_out_of_range_is_told_as_one() {
+    use grpcrouter_proto::v1::{InstanceInfo, Revisions};
+    let sound = InstanceInfo {
+        revisions: Some(Revisions { min: 1, max: 1 }),
+        ..InstanceInfo::default()
+    };
+    let stories = [
+        ("revisions", InstanceInfo::default()),
+        (
+            "call_window",
+            InstanceInfo {
+                call_window: 1 << 31,
+                ..sound.clone()
+            },
+        ),
+        (
+            "max_frame",
+            InstanceInfo {
+                max_frame: 65_535,
+                ..sound
+            },
+        ),
+    ];
+    for (field, info) in stories {
+        let mut pair = Pair::unregistered(Config::default(), Config::default());
+        pair.gateway_reads(register_request::Frame::InstanceInfo(info));
+        let closed = pair.gateway.closed.expect("refused");
+        assert_eq!(closed.verdict(), (3, "bad-registration"), "{closed}");
+        assert!(closed.to_string().contains(field), "{closed}");
+    }
+}
+
+#[test]
+fn an_end_that_the_instance_wants_is_no_error() {
+    let mut pair = Pair::new();
+    pair.instance.tunnel.unregister("going");
+    pair.drive();
+    pair.gateway.tunnel.handle_end("half-closed");
+    pair.gateway.step(pair.time);
+    let closed = pair.gateway.closed.expect("told");
+    assert_eq!(closed.verdict(), (0, ""));
+}
+
+#[test]
 fn only_the_first_frames_make_a_handshake() {
     use register_request::Frame::Unregister;
     let mut pair = Pair::unregistered(Config::default(), Config::default());
@@ -206,4 +250,31 @@ fn only_the_first_frames_make_a_handshake() {
             "{closed:?}"
         );
     }
+}
+
+#[test]
+fn a_peer_that_repeats_that_it_drains_is_heard_once() {
+    let mut pair = Pair::new();
+    pair.forget_wires();
+    for _ in 0..100 {
+        pair.gateway_reads(register_request::Frame::Unregister(
+            grpcrouter_proto::v1::UnregisterRequest::default(),
+        ));
+    }
+    assert!(matches!(
+        pair.gateway.roles[..],
+        [GatewayEvent::Unregistering]
+    ));
+    pair.drive();
+    let answers = pair.gateway.link.wires.iter();
+    assert_eq!(answers.filter(|wire| wire.what == "drain").count(), 1);
+    for answer in [false, true, false, true] {
+        pair.instance_reads(register_response::Frame::Drain(
+            grpcrouter_proto::v1::Drain {
+                answer,
+                ..grpcrouter_proto::v1::Drain::default()
+            },
+        ));
+    }
+    assert_eq!(pair.instance.drains(), [true, false], "each kind once");
 }

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
-use grpcrouter_core::tunnel::Phase;
+use grpcrouter_core::tunnel::{GatewayEvent, Phase};
 use grpcrouter_core::{CallFault, Config, TunnelError};
+use grpcrouter_proto::v1::{
+    HealthStatus, Heartbeat, RegisterRequest, ServiceInfo, register_request,
+};
 
-use crate::pair::Pair;
+use crate::pair::{Pair, framed};
 
 const INTERVAL: Duration = Duration::from_secs(5);
 
@@ -145,4 +148,39 @@ fn a_tunnel_that_ended_has_nothing_to_send_and_no_timer() {
     );
     assert_eq!(pair.gateway.tunnel.poll_timeout(), None);
     assert!(pair.gateway.read(call).fault().is_some());
+}
+
+#[test]
+fn a_flood_of_health_is_one_event_with_the_last_word_on_each_service() {
+    let mut pair = Pair::new();
+    let report = |name: &str, health: HealthStatus| ServiceInfo {
+        name: name.into(),
+        health: health.into(),
+    };
+    let (ill, well) = (HealthStatus::Unhealthy, HealthStatus::Healthy);
+    let mut bytes = Vec::new();
+    for n in 0..1_000 {
+        let health = if n % 2 == 0 { ill } else { well };
+        let heartbeat = Heartbeat {
+            services: vec![report("s.B", health), report("s.A", ill)],
+            ..Heartbeat::default()
+        };
+        let frame = Some(register_request::Frame::Heartbeat(heartbeat));
+        bytes.extend_from_slice(&framed(&RegisterRequest { frame }));
+    }
+    pair.gateway
+        .tunnel
+        .handle_bytes(pair.time, bytes.clone().into());
+    pair.gateway.step(pair.time);
+    pair.gateway.tunnel.handle_bytes(pair.time, bytes.into());
+    pair.gateway.step(pair.time);
+    assert_eq!(
+        pair.gateway.roles.len(),
+        2,
+        "one for each time it was asked"
+    );
+    let last = [report("s.A", ill), report("s.B", well)];
+    for event in &pair.gateway.roles {
+        assert!(matches!(event, GatewayEvent::Health(services) if *services == last));
+    }
 }

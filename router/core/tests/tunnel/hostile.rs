@@ -272,7 +272,7 @@ fn a_response_out_of_order_ends_its_call() {
     }
 }
 
-fn part(id: u64, flags: u32, seq: u32, data: &'static [u8]) -> RpcResponse {
+pub(crate) fn part(id: u64, flags: u32, seq: u32, data: &'static [u8]) -> RpcResponse {
     RpcResponse {
         request_id: id,
         flags,

@@ -222,3 +222,58 @@ fn metadata_that_the_peer_would_not_take_is_not_sent() {
     );
     assert_eq!(pair.instance.closed, None, "nor a client's");
 }
+
+#[test]
+fn of_two_limits_of_metadata_the_smaller_holds_and_only_the_call_that_exceeds_it_fails() {
+    let limit = |kib: usize| Config {
+        max_metadata: kib * 1024,
+        ..Config::default()
+    };
+    for (gateway, instance) in [(32, 16), (16, 32), (16, 8), (8, 16), (32, 32)] {
+        let mut pair = Pair::with(limit(gateway), limit(instance));
+        let what = format!("gateway {gateway} KiB, instance {instance} KiB");
+        let max = gateway.min(instance) * 1024;
+        let (fits, exceeds) = (headers(max - 33), headers(max - 32));
+        let too_large = OpenError::MetadataTooLarge { size: max + 1, max };
+        let now = pair.time;
+        for _ in 0..64 {
+            let asked = request(None, &exceeds);
+            let opened = pair.gateway.tunnel.open(now, asked, Bytes::new(), true);
+            assert_eq!(opened, Err(too_large), "a call: {what}");
+        }
+        let asked = request(None, &fits);
+        let opened = pair.gateway.tunnel.open(now, asked, Bytes::new(), true);
+        let call = opened.expect("the longest that both take");
+        pair.drive();
+        let (key, arrived) = pair.incoming();
+        assert_eq!(arrived.metadata, fits, "{what}");
+
+        let head = |headers| ResponseHead {
+            content_type: None,
+            headers,
+        };
+        let tunnel = &mut pair.instance.tunnel;
+        let answered = tunnel.respond(key, Some(head(&exceeds)), Bytes::new(), None);
+        assert_eq!(answered, Err(too_large), "an answer: {what}");
+        let data = Bytes::from(message(4_000));
+        let answered = tunnel.respond(key, Some(head(&fits)), data, Some(&fits));
+        assert_eq!(answered, Ok(()), "all of it at once: {what}");
+        pair.drive();
+        let answer = pair.gateway.read(call);
+        assert_eq!(answer.start.map(|head| head.metadata).as_ref(), Some(&fits));
+        assert_eq!(answer.data, message(4_000));
+        let trailers = answer.end.expect("the end came").expect("no fault");
+        assert_eq!(trailers.metadata, fits, "{what}");
+        assert_eq!(pair.gateway.closed, None, "{what}");
+        assert_eq!(pair.instance.closed, None, "{what}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "max_metadata: 1024 to 32768 bytes")]
+fn a_limit_of_metadata_that_no_frame_holds_is_our_own_bug() {
+    Pair::with_both(&Config {
+        max_metadata: 64 * 1024,
+        ..Config::default()
+    });
+}

@@ -10,6 +10,7 @@ mod fuzz;
 mod heartbeat;
 mod hostile;
 mod lanes;
+mod late;
 mod limits;
 mod model;
 mod pair;
