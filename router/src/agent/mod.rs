@@ -1,6 +1,7 @@
 //! The agent: an instance for a local gRPC server, in any language, that knows nothing of it.
 
 mod discover;
+mod inflow;
 mod pool;
 mod probe;
 mod upstream;
@@ -15,7 +16,8 @@ use crate::Clock;
 use crate::instance::{Instance, InstanceConfig, InstanceError, InstanceHandle};
 use crate::net::{Dialer, Target};
 
-pub use upstream::{Upstream, UpstreamBody};
+pub use inflow::UpstreamBody;
+pub use upstream::Upstream;
 
 /// The settings of an agent.
 #[derive(Debug, Clone)]

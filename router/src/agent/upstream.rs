@@ -10,10 +10,8 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
-use http_body::{Body, Frame};
 use tower_service::Service;
 
-use crate::h2_service::H2Body;
 use crate::hop::REPLAY_MAX;
 use crate::instance::RequestBody;
 use crate::net::{BoxFuture, Dialer, Target};
@@ -21,6 +19,7 @@ use crate::outflow::{Outflow, OutflowEnd};
 use crate::status::{Code, code_of_reset, status_trailers};
 use crate::tunnel::{Call, Payload};
 
+use super::inflow::UpstreamBody;
 use super::pool::{Lease, Opened, Pool, PoolError};
 
 type InstanceCall = Call<grpcrouter_core::Instance>;
@@ -71,7 +70,7 @@ impl Service<Request<RequestBody>> for Upstream {
                 // A task of its own: the response waits for its reader, the request must not.
                 tokio::spawn(poll_upload(upload));
             }
-            let body = UpstreamBody(Some((H2Body(recv), lease)));
+            let body = UpstreamBody::new(recv, lease).await;
             Ok(Response::from_parts(head, body))
         })
     }
@@ -145,7 +144,7 @@ impl Failure {
                 (Code::Unavailable, message.to_owned())
             }
         };
-        let mut response = Response::new(UpstreamBody(None));
+        let mut response = Response::new(UpstreamBody::empty());
         *response.headers_mut() = status_trailers(code, &message);
         response
     }
@@ -217,29 +216,6 @@ async fn poll_upload(mut upload: Upload) {
     poll_fn(|cx| upload.poll(cx)).await;
 }
 
-/// The body of a server's response. Dropping it before its end resets the call at the server.
-#[derive(Debug)]
-pub struct UpstreamBody(Option<(H2Body, Lease)>);
-
-impl Body for UpstreamBody {
-    type Data = Bytes;
-    type Error = h2::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        match &mut self.0 {
-            Some((body, _)) => Pin::new(body).poll_frame(cx),
-            None => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|(body, _)| body.is_end_stream())
-    }
-}
-
 /// The agent's own small calls, such as a health check: the same connections, an ordinary body.
 impl Service<Request<tonic::body::Body>> for Upstream {
     type Response = Response<UpstreamBody>;
@@ -282,8 +258,6 @@ async fn small(
         Failure::Ended(error)
     })?;
     let (head, recv) = response.into_parts();
-    Ok(Response::from_parts(
-        head,
-        UpstreamBody(Some((H2Body(recv), lease))),
-    ))
+    let body = UpstreamBody::new(recv, lease).await;
+    Ok(Response::from_parts(head, body))
 }
