@@ -10,6 +10,7 @@ use grpcrouter_core::frame::Open;
 use grpcrouter_core::timeout::format_timeout;
 use grpcrouter_core::tunnel::ResponseHead;
 use grpcrouter_core::{Instance, OpenError};
+use h2::Reason;
 use http::header::{CONTENT_TYPE, TE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -30,6 +31,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError> + Send,
 {
+    let _unwound = Unwound(&call);
     let request = request(open, RequestBody::new(call.clone()));
     let work = answer(service, request, &call);
     let mut work = pin!(work);
@@ -40,6 +42,17 @@ where
         work.as_mut().poll(cx)
     })
     .await;
+}
+
+/// Ends a call whose service panics, also while something else still holds the request's body.
+struct Unwound<'a>(&'a Call<Instance>);
+
+impl Drop for Unwound<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.reset(Reason::INTERNAL_ERROR.into());
+        }
+    }
 }
 
 fn request(open: Open, body: RequestBody) -> Request<RequestBody> {

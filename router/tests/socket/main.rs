@@ -25,6 +25,7 @@ mod loss;
 mod messages;
 mod metadata;
 mod order;
+mod panics;
 mod ports;
 mod races;
 mod register;
