@@ -181,14 +181,35 @@ impl InstanceHandle {
         self.drain.send_replace(true);
     }
 
-    /// Tells every gateway how a service is, now and at every later registration.
+    /// Tells every gateway how a service is, now and at every later registration. A name that the instance
+    /// was not configured with changes nothing.
     pub fn set_health(&self, service: &str, health: HealthStatus) {
-        self.health
-            .send_if_modified(|all| all.insert(service.to_owned(), health) != Some(health));
+        self.health.send_if_modified(|all| {
+            let known = all.get_mut(service);
+            known.is_some_and(|known| std::mem::replace(known, health) != health)
+        });
     }
 
     /// How often the instance has registered with each gateway, in the order of the configuration.
     pub fn registrations(&self) -> watch::Receiver<Vec<u64>> {
         self.registered.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn health_of_a_name_that_was_not_declared_declares_nothing() {
+        let config = InstanceConfig::new("a", ["pkg.A"]);
+        let services = tonic::service::Routes::default();
+        let dialer = Arc::new(crate::TcpDialer);
+        let (instance, handle) = Instance::new(config, services, dialer, Clock::start());
+        handle.set_health("pkg.B", HealthStatus::Healthy);
+        handle.set_health("pkg.A", HealthStatus::Unhealthy);
+        let health = instance.shared.health.borrow();
+        let all: Vec<_> = health.iter().collect();
+        assert_eq!(all, [(&"pkg.A".to_owned(), &HealthStatus::Unhealthy)]);
     }
 }
