@@ -10,6 +10,7 @@ use grpcrouter_core::{Instance, Tunnel, TunnelError};
 use grpcrouter_proto::v1::{Epoch, InstanceInfo, ServiceInfo};
 use http::{Request, Response};
 use http_body::Body;
+use tokio::task::JoinSet;
 use tower_service::Service;
 use tracing::{info, warn};
 
@@ -29,6 +30,8 @@ pub(super) struct Session<S> {
     service: S,
     rng: fastrand::Rng,
     failures: u32,
+    /// Tunnels to a gateway that drains, with the calls that they still have.
+    rest: JoinSet<()>,
 }
 
 /// How a tunnel ended.
@@ -57,10 +60,18 @@ where
             service,
             rng,
             failures: 0,
+            rest: JoinSet::new(),
         }
     }
 
+    /// Runs until the instance has drained, or may not go on.
     pub(super) async fn run(mut self) -> Result<(), InstanceError> {
+        self.dial_and_serve().await?;
+        while self.rest.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    async fn dial_and_serve(&mut self) -> Result<(), InstanceError> {
         let mut drain = self.shared.drain.clone();
         loop {
             let dialled = tokio::select! {
@@ -150,7 +161,9 @@ where
                 Notice::Role(InstanceEvent::Draining { answer: false }) => {
                     info!("gateway {} drains", self.gateway());
                     if !asked {
-                        tokio::spawn(self.clone_for_rest().finish(driver));
+                        while self.rest.try_join_next().is_some() {}
+                        let session = self.clone_for_rest();
+                        self.rest.spawn(session.finish(driver));
                         return Ok(End::Moved);
                     }
                 }
