@@ -10,6 +10,7 @@ mod session;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use bytes::Bytes;
 use grpcrouter_proto::v1::HealthStatus;
@@ -20,6 +21,7 @@ use tokio::task::JoinSet;
 use tower_service::Service;
 
 use crate::Clock;
+use crate::flag::raised;
 use crate::net::{Dialer, Target};
 
 pub use backoff::Backoff;
@@ -99,6 +101,9 @@ pub enum InstanceError {
         /// Line for people.
         message: String,
     },
+    /// Calls were still running when the time for draining ended. They end with their tunnels.
+    #[error("calls did not finish within {0:?}")]
+    DrainTimeout(Duration),
     /// No gateway is configured.
     #[error("no gateway is configured")]
     NoGateway,
@@ -163,20 +168,35 @@ where
             let session = Session::new(self.shared.clone(), gateway, self.service.clone());
             sessions.spawn(session.run());
         }
-        // The first that ends with an error ends all: dropping the set does.
-        while let Some(ended) = sessions.join_next().await {
-            match ended {
-                Ok(result) => result?,
-                Err(panic) if panic.is_panic() => std::panic::resume_unwind(panic.into_panic()),
-                Err(_) => {}
-            }
+        let limit = self.shared.config.drain_timeout;
+        let mut drain = self.shared.drain.clone();
+        let overdue = async {
+            raised(&mut drain).await;
+            tokio::time::sleep(limit).await;
+        };
+        // The first that ends with an error ends all, as does the end of the drain: dropping the set does.
+        tokio::select! {
+            biased;
+            ended = join(&mut sessions) => ended,
+            () = overdue => Err(InstanceError::DrainTimeout(limit)),
         }
-        Ok(())
     }
 }
 
+async fn join(sessions: &mut JoinSet<Result<(), InstanceError>>) -> Result<(), InstanceError> {
+    while let Some(ended) = sessions.join_next().await {
+        match ended {
+            Ok(result) => result?,
+            Err(panic) if panic.is_panic() => std::panic::resume_unwind(panic.into_panic()),
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
 impl InstanceHandle {
-    /// Asks every gateway for no new calls; the running ones finish, then `run` returns.
+    /// Asks every gateway for no new calls; the running ones finish, then `run` returns. It does so with
+    /// `InstanceError::DrainTimeout` when they take longer than the configured time.
     pub fn drain(&self) {
         self.drain.send_replace(true);
     }
