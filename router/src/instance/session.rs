@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grpcrouter_core::tunnel::InstanceEvent;
-use grpcrouter_core::{Instance, Tunnel, TunnelError};
+use grpcrouter_core::{Instance, Time, Tunnel, TunnelError};
 use grpcrouter_proto::v1::{Epoch, InstanceInfo, ServiceInfo};
 use http::{Request, Response};
 use http_body::Body;
@@ -30,6 +30,8 @@ pub(super) struct Session<S> {
     service: S,
     rng: fastrand::Rng,
     failures: u32,
+    /// Since when the latest tunnel is registered, where it is.
+    registered_at: Option<Time>,
     /// Tunnels to a gateway that drains, with the calls that they still have.
     rest: JoinSet<()>,
 }
@@ -60,6 +62,7 @@ where
             service,
             rng,
             failures: 0,
+            registered_at: None,
             rest: JoinSet::new(),
         }
     }
@@ -90,6 +93,12 @@ where
                     Duration::ZERO
                 }
             };
+            // A gateway that registers and drops at once is no better than one that does not answer.
+            let since = self.registered_at.take();
+            let lived = since.map(|since| self.shared.clock.now() - since);
+            if lived.is_some_and(|lived| lived >= self.shared.config.tunnel.heartbeat_interval) {
+                self.failures = 0;
+            }
             self.failures += 1;
             let wait = least
                 + self
@@ -149,7 +158,7 @@ where
                         self.gateway()
                     );
                     registered = true;
-                    self.failures = 0;
+                    self.registered_at = Some(clock.now());
                     self.shared
                         .registered
                         .send_modify(|counts| counts[self.index] += 1);
