@@ -95,7 +95,7 @@ fn failure(AgentError::Instance(error): AgentError) -> Failure {
     let code = match &error {
         InstanceError::Superseded { .. } => 3,
         InstanceError::Refused { .. } => 4,
-        InstanceError::NoGateway => 2,
+        InstanceError::NoGateway | InstanceError::GatewayTwice(_) => 2,
         InstanceError::DrainTimeout(_) => 5,
     };
     Failure::new(code, error.to_string())

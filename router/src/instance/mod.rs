@@ -104,6 +104,9 @@ pub enum InstanceError {
     /// Calls were still running when the time for draining ended. They end with their tunnels.
     #[error("calls did not finish within {0:?}")]
     DrainTimeout(Duration),
+    /// The same gateway is configured twice: its second tunnel would take over from the first.
+    #[error("gateway {0} is given twice")]
+    GatewayTwice(Target),
     /// No gateway is configured.
     #[error("no gateway is configured")]
     NoGateway,
@@ -160,8 +163,14 @@ where
 
     /// Runs until drained: holds a tunnel to every gateway, and dials again whenever one is lost.
     pub async fn run(self) -> Result<(), InstanceError> {
-        if self.shared.config.gateways.is_empty() {
+        let gateways = &self.shared.config.gateways;
+        if gateways.is_empty() {
             return Err(InstanceError::NoGateway);
+        }
+        for (index, gateway) in gateways.iter().enumerate() {
+            if gateways[..index].contains(gateway) {
+                return Err(InstanceError::GatewayTwice(gateway.clone()));
+            }
         }
         let mut sessions = JoinSet::new();
         for gateway in 0..self.shared.config.gateways.len() {
@@ -219,6 +228,23 @@ impl InstanceHandle {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_same_gateway_twice_is_refused() {
+        let mut config = InstanceConfig::new("a", ["pkg.A"]);
+        for _ in 0..2 {
+            let target = "http://127.0.0.1:1".parse().expect("a target");
+            config.gateways.push(target);
+        }
+        let services = tonic::service::Routes::default();
+        let dialer = Arc::new(crate::TcpDialer);
+        let (instance, _handle) = Instance::new(config, services, dialer, Clock::start());
+        let error = instance.run().await.expect_err("twice");
+        assert_eq!(
+            error.to_string(),
+            "gateway http://127.0.0.1:1 is given twice"
+        );
+    }
 
     #[test]
     fn health_of_a_name_that_was_not_declared_declares_nothing() {
