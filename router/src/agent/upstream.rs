@@ -253,11 +253,24 @@ async fn small(
     } = opened.map_err(Failure::Pool)?;
     // A server may answer, and close, before it has the request; the answer is what counts.
     let _ = send.send_data(Payload::One(body), true);
-    let response = response.await.map_err(|error| {
+    let unanswered = Unanswered(&lease);
+    let response = response.await;
+    std::mem::forget(unanswered);
+    let response = response.map_err(|error| {
         lease.retire_after(&error);
         Failure::Ended(error)
     })?;
     let (head, recv) = response.into_parts();
     let body = UpstreamBody::new(recv, lease).await;
     Ok(Response::from_parts(head, body))
+}
+
+/// A small call that nobody waits for any longer: its connection may be dead without a word, so the next
+/// call gets another. Calls that run on it go on.
+struct Unanswered<'a>(&'a Lease);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.retire();
+    }
 }
