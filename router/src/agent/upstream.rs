@@ -13,7 +13,7 @@ use http::{Request, Response};
 use tower_service::Service;
 
 use crate::hop::REPLAY_MAX;
-use crate::instance::RequestBody;
+use crate::instance::{NotDispatched, RequestBody};
 use crate::net::{BoxFuture, Dialer, Target};
 use crate::outflow::{Outflow, OutflowEnd};
 use crate::status::{Code, code_of_reset, status_trailers};
@@ -131,7 +131,13 @@ impl Failure {
                 (Code::ResourceExhausted, format!("upstream: {error}"))
             }
             // Where the server is, is nothing for clients to know.
-            Self::Pool(_) => (Code::Unavailable, "the upstream server is down".to_owned()),
+            Self::Pool(error) => {
+                tracing::debug!("the upstream cannot be called: {error}");
+                let message = "the upstream server is down".to_owned();
+                let mut response = refusal(Code::Unavailable, &message);
+                response.extensions_mut().insert(NotDispatched);
+                return response;
+            }
             Self::Ended(error) if error.is_reset() => {
                 let code = error
                     .reason()
@@ -144,10 +150,14 @@ impl Failure {
                 (Code::Unavailable, message.to_owned())
             }
         };
-        let mut response = Response::new(UpstreamBody::empty());
-        *response.headers_mut() = status_trailers(code, &message);
-        response
+        refusal(code, &message)
     }
+}
+
+fn refusal(code: Code, message: &str) -> Response<UpstreamBody> {
+    let mut response = Response::new(UpstreamBody::empty());
+    *response.headers_mut() = status_trailers(code, message);
+    response
 }
 
 /// The request on its way to the server.

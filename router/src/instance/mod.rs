@@ -27,6 +27,7 @@ use crate::net::{Dialer, Target};
 pub use backoff::Backoff;
 pub use body::RequestBody;
 pub use config::InstanceConfig;
+pub(crate) use serve::NotDispatched;
 
 use session::Session;
 

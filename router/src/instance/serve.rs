@@ -23,6 +23,10 @@ use crate::tunnel::Call;
 
 use super::{BoxError, RequestBody};
 
+/// In a response's extensions: the call provably reached nobody, and may be sent to another instance.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NotDispatched;
+
 /// Serves one call. It ends where it stands when the call is cancelled, past its deadline, or lost.
 pub(super) async fn serve<S, B>(service: S, call: Arc<Call<Instance>>, open: Open)
 where
@@ -99,6 +103,10 @@ where
         service.call(request).await
     };
     let sent = match answered.await {
+        Ok(response) if response.extensions().get::<NotDispatched>().is_some() => {
+            call.link().with(|tunnel, _| tunnel.refuse_call(call.key()));
+            Ok(())
+        }
         Ok(response) => respond(response, call).await,
         Err(error) => send(call, &mut None, Bytes::new(), Some(&of_error(error.into()))),
     };

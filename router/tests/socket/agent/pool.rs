@@ -11,6 +11,7 @@ use tonic::body::Body;
 use tower_service::Service;
 
 use super::super::support::client::text;
+use super::super::support::handler::Handler;
 use super::super::support::until;
 use super::server::Server;
 use super::{asked, behind};
@@ -132,6 +133,21 @@ async fn connections_that_died_while_idle_cost_no_call() {
         "none of the four had seen it"
     );
     until("nobody else dials", || server.waiting() == 0).await;
+}
+
+/// Proves: R17
+#[tokio::test]
+async fn a_call_that_cannot_reach_its_server_is_answered_by_another_instance() {
+    let nowhere = super::services::target(super::services::Local::nowhere().await);
+    let (world, _agent, client) = behind(&nowhere).await;
+    let answer = client.unary("Ask", b"question").await;
+    assert_eq!(answer.status(), 14, "there is no other yet: {answer:?}");
+    assert!(!text(&answer.trailers, "grpc-message").is_empty());
+    world.instance("b", Handler::echo()).await;
+    for _ in 0..10 {
+        let answer = client.unary("Ask", b"question").await;
+        assert_eq!(answer.messages, ["question"], "{answer:?}");
+    }
 }
 
 /// A server whose host drops every packet.
