@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use grpcrouter::{Agent, AgentConfig, AgentError, Clock, InstanceError, Target, TcpDialer};
+use tracing::info;
 
-use crate::{Failure, args, stopped};
+use crate::{Failure, Stop, args, asked_twice};
 
 /// Run an agent.
 #[derive(Debug, Args)]
@@ -45,16 +46,19 @@ pub(crate) struct AgentArgs {
     /// How often the server's health is looked at.
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = args::time)]
     probe_interval: Duration,
+    /// How long running calls may take to finish after SIGTERM.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = args::time)]
+    drain_timeout: Duration,
 }
 
 /// Runs an agent until it is told to stop, then drains it.
 pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
     let id = args.id.clone();
     let gateways = args.gateway.clone();
-    let mut stopped = Box::pin(stopped());
+    let mut stop = Stop::listen();
     let agent = tokio::select! {
         biased;
-        () = &mut stopped => return Ok(()),
+        () = stop.asked() => return Ok(()),
         agent = Agent::discover(config(args), Arc::new(TcpDialer), Clock::start()) => agent,
     };
     let services = agent.services().join(",");
@@ -74,24 +78,34 @@ pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
         }
     };
     tokio::spawn(announce);
-    tokio::spawn(async move {
-        stopped.await;
+    let stopped_twice = async {
+        stop.asked().await;
+        info!("draining");
         handle.drain();
-    });
-    agent.run().await.map_err(|AgentError::Instance(error)| {
-        let code = match &error {
-            InstanceError::Superseded { .. } => 3,
-            InstanceError::Refused { .. } => 4,
-            InstanceError::NoGateway => 2,
-        };
-        Failure::new(code, error.to_string())
-    })
+        stop.asked().await;
+    };
+    tokio::select! {
+        biased;
+        ended = agent.run() => ended.map_err(failure),
+        () = stopped_twice => Err(asked_twice()),
+    }
+}
+
+fn failure(AgentError::Instance(error): AgentError) -> Failure {
+    let code = match &error {
+        InstanceError::Superseded { .. } => 3,
+        InstanceError::Refused { .. } => 4,
+        InstanceError::NoGateway | InstanceError::GatewayTwice(_) => 2,
+        InstanceError::DrainTimeout(_) => 5,
+    };
+    Failure::new(code, error.to_string())
 }
 
 fn config(args: AgentArgs) -> AgentConfig {
     let mut config = AgentConfig::new(args.id, args.upstream);
     config.probe_interval = args.probe_interval;
     let instance = &mut config.instance;
+    instance.drain_timeout = args.drain_timeout;
     instance.gateways = args.gateway;
     instance.services = args.service;
     instance.labels = args.label.into_iter().collect();

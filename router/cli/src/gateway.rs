@@ -8,7 +8,7 @@ use clap::Args;
 use grpcrouter::{Clock, Gateway, GatewayConfig, Listener, TcpListener, TunnelConfig};
 use tracing::info;
 
-use crate::{Failure, args, stopped};
+use crate::{Failure, Stop, args, asked_twice};
 
 const ABOUT_BOUND: &str = "\
 In-flight bound B: what a sender can have handed over that its reader has not taken, per call and
@@ -129,10 +129,15 @@ pub(crate) async fn run(args: GatewayArgs) -> Result<(), Failure> {
     };
     tokio::spawn(serving);
     // Whoever reads the line may send the signal at once.
-    let stopped = stopped();
+    let mut stop = Stop::listen();
     println!("ready client={client_addr} tunnel={tunnel_addr}");
-    stopped.await;
-    match gateway.drain().await {
+    stop.asked().await;
+    let left = tokio::select! {
+        biased;
+        left = gateway.drain() => left,
+        () = stop.asked() => return Err(asked_twice()),
+    };
+    match left {
         0 => Ok(()),
         left => Err(Failure::new(
             5,

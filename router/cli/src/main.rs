@@ -6,12 +6,11 @@ mod gateway;
 mod instances;
 mod logs;
 
-use std::future::Future;
 use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::Signal;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Call any gRPC server behind a firewall: it dials out, clients call the gateway.
 #[derive(Debug, Parser)]
@@ -40,7 +39,7 @@ Exit codes:
   2  the command line is wrong
   3  agent: another process took over this id, and has it for good
   4  agent: a gateway refused the registration, and would again
-  5  gateway: calls were still running when the time for draining ended";
+  5  calls were still running when the time for draining ended, or a second signal came";
 
 /// Why a command failed: its exit code, and one line.
 struct Failure {
@@ -87,25 +86,40 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Waits until the process is asked to stop: by a signal that comes from now on, awaited or not.
-fn stopped() -> impl Future<Output = ()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (terminate, interrupt) = (
-        signal(SignalKind::terminate()),
-        signal(SignalKind::interrupt()),
-    );
-    let wait = async |signal: io::Result<Signal>| match signal {
-        Ok(mut signal) => {
-            signal.recv().await;
-        }
-        // Where signals cannot be had, the process is ended without draining.
-        Err(_) => std::future::pending().await,
-    };
-    async move {
-        tokio::select! {
-            biased;
-            () = wait(terminate) => {}
-            () = wait(interrupt) => {}
+/// Asks of the process to stop: SIGTERM and SIGINT, from when this was made, awaited or not.
+struct Stop {
+    terminate: io::Result<Signal>,
+    interrupt: io::Result<Signal>,
+}
+
+impl Stop {
+    fn listen() -> Self {
+        Self {
+            terminate: signal(SignalKind::terminate()),
+            interrupt: signal(SignalKind::interrupt()),
         }
     }
+
+    /// Waits for the next signal.
+    async fn asked(&mut self) {
+        async fn wait(signal: &mut io::Result<Signal>) {
+            match signal {
+                Ok(signal) => {
+                    signal.recv().await;
+                }
+                // Where signals cannot be had, the process is ended without draining.
+                Err(_) => std::future::pending().await,
+            }
+        }
+        tokio::select! {
+            biased;
+            () = wait(&mut self.terminate) => {}
+            () = wait(&mut self.interrupt) => {}
+        }
+    }
+}
+
+/// The end of a process that was asked twice: at once, whatever runs.
+fn asked_twice() -> Failure {
+    Failure::new(5, "a second signal ended it before its calls had finished")
 }

@@ -367,6 +367,40 @@ async fn a_call_that_does_not_finish_in_time_is_said_with_5() {
     );
 }
 
+#[tokio::test]
+async fn an_agent_whose_call_does_not_finish_in_time_ends_with_5() {
+    let (end, _gateway) = agent_drained(&["--drain-timeout", "100ms"], 1).await;
+    assert_eq!(end.code, Some(5), "{end:?}");
+    let said = "error: calls did not finish within 100ms";
+    assert!(end.stderr.contains(said), "{}", end.stderr);
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_an_agent_at_once() {
+    let (end, _gateway) = agent_drained(&["--drain-timeout", "60m"], 2).await;
+    assert_eq!(end.code, Some(5), "{end:?}");
+    assert!(end.stderr.contains("a second signal"), "{}", end.stderr);
+}
+
+/// The end of an agent that has a call without an end and is asked to stop, once or more.
+async fn agent_drained(more: &[&str], signals: usize) -> (process::End, Process) {
+    let upstream = process::Upstream::start().await;
+    let (gateway, client, tunnel) = gateway(&[]).await;
+    let uri = format!("http://{tunnel}");
+    let args = ["agent", "--gateway", &uri, "--upstream", &upstream.uri];
+    let args = [&args[..], &["--id", "a", "--service", "pkg.A"], more].concat();
+    let mut agent = Process::start(&args);
+    agent.line().await;
+    let _call = process::call(&client, "/pkg.A/Wait").await;
+    within("the call at its server", upstream.arrived.notified()).await;
+    agent.terminate().await;
+    agent.log("draining").await;
+    for _ in 1..signals {
+        agent.terminate().await;
+    }
+    (agent.end().await, gateway)
+}
+
 /// A gateway on loopback, and its two addresses.
 async fn gateway(more: &[&str]) -> (Process, String, String) {
     let args = [&["gateway", "--listen", "127.0.0.1:0"], more].concat();

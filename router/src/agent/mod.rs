@@ -1,6 +1,7 @@
 //! The agent: an instance for a local gRPC server, in any language, that knows nothing of it.
 
 mod discover;
+mod inflow;
 mod pool;
 mod probe;
 mod upstream;
@@ -15,7 +16,8 @@ use crate::Clock;
 use crate::instance::{Instance, InstanceConfig, InstanceError, InstanceHandle};
 use crate::net::{Dialer, Target};
 
-pub use upstream::{Upstream, UpstreamBody};
+pub use inflow::UpstreamBody;
+pub use upstream::Upstream;
 
 /// The settings of an agent.
 #[derive(Debug, Clone)]
@@ -70,6 +72,8 @@ pub struct Agent {
     upstream: Upstream,
     instance: Instance<Upstream>,
     handle: InstanceHandle,
+    /// How the server was when it was looked at.
+    health: HealthStatus,
 }
 
 impl Agent {
@@ -84,24 +88,23 @@ impl Agent {
         if config.instance.services.is_empty() {
             config.instance.services = Self::wait_for_services(&config, &upstream).await;
         }
-        // Nothing is promised before the server was seen.
-        config.instance.health = match probe::probe(&upstream, "", config.probe_timeout).await {
-            Ok(health) => health,
-            Err(error) => {
-                warn!(
-                    "upstream {}: {error}; registering as not serving",
-                    config.upstream
-                );
-                HealthStatus::Unhealthy
-            }
-        };
         let service = upstream.clone();
         let (instance, handle) = Instance::new(config.instance.clone(), service, dialer, clock);
+        // Nothing is promised before the server was seen, and each of its services.
+        let health = probe::look(&config, &upstream, &handle).await;
+        let health = health.unwrap_or_else(|error| {
+            warn!(
+                "upstream {}: {error}; registering as not serving",
+                config.upstream
+            );
+            HealthStatus::Unhealthy
+        });
         Self {
             config,
             upstream,
             instance,
             handle,
+            health,
         }
     }
 
@@ -145,8 +148,9 @@ impl Agent {
             upstream,
             instance,
             handle,
+            health,
         } = self;
-        let watch = probe::watch(&config, &upstream, &handle);
+        let watch = probe::watch(&config, &upstream, &handle, health);
         tokio::select! {
             biased;
             result = instance.run() => Ok(result?),

@@ -44,8 +44,10 @@ pub(super) struct Pool {
     dialer: Arc<dyn Dialer>,
     dial_timeout: Duration,
     connections: Mutex<Vec<Arc<Connection>>>,
-    /// One dial at a time: those who wait for it then use what it brought.
-    dialling: tokio::sync::Mutex<()>,
+    /// One dial at a time: those who wait for it then use what it brought, a connection or an error.
+    dialling: tokio::sync::Mutex<Option<PoolError>>,
+    /// Dials that failed so far; the last one's error is in `dialling`.
+    failures: AtomicUsize,
 }
 
 struct Connection {
@@ -77,7 +79,8 @@ impl Pool {
             dialer,
             dial_timeout,
             connections,
-            dialling: tokio::sync::Mutex::new(()),
+            dialling: tokio::sync::Mutex::new(None),
+            failures: AtomicUsize::new(0),
         }
     }
 
@@ -107,16 +110,27 @@ impl Pool {
         if let Some(lease) = self.find() {
             return Ok(lease);
         }
-        let _dialling = self.dialling.lock().await;
+        let failures = self.failures.load(Ordering::Acquire);
+        let mut last_error = self.dialling.lock().await;
         if let Some(lease) = self.find() {
             return Ok(lease);
+        }
+        // Who waited through a dial that failed does not wait through another.
+        if failures != self.failures.load(Ordering::Acquire)
+            && let Some(error) = &*last_error
+        {
+            return Err(error.clone());
         }
         if self.lock().len() >= CONNECTIONS_MAX {
             return Err(PoolError::Exhausted);
         }
         let limit = self.dial_timeout;
         let connected = timeout(limit, self.connect()).await;
-        let connection = Arc::new(connected.map_err(|_| PoolError::Timeout(limit))??);
+        let connected = connected.unwrap_or(Err(PoolError::Timeout(limit)));
+        let connection = Arc::new(connected.inspect_err(|error| {
+            *last_error = Some(error.clone());
+            self.failures.fetch_add(1, Ordering::AcqRel);
+        })?);
         self.lock().push(connection.clone());
         Ok(Lease::new(connection))
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use grpcrouter_proto::v1::HealthStatus;
 use tokio::time::timeout;
 use tonic::Code;
@@ -15,9 +16,12 @@ use crate::instance::InstanceHandle;
 use super::AgentConfig;
 use super::upstream::Upstream;
 
+/// Services that are asked after at once.
+const AT_ONCE: usize = 16;
+
 /// The server's health, or why it cannot be reached. A server that speaks no `grpc.health.v1`, or does not
 /// know the service, is healthy while it answers.
-pub(super) async fn probe(
+async fn probe(
     upstream: &Upstream,
     service: &str,
     limit: Duration,
@@ -39,29 +43,58 @@ pub(super) async fn probe(
     }
 }
 
-/// Looks again and again. Health of the server as a whole and of each service, so that one service can be
-/// taken out alone.
+/// Looks how each service is, so that one can be taken out alone, and says so. Returns how the server is
+/// as a whole, or why it cannot be reached.
+pub(super) async fn look(
+    config: &AgentConfig,
+    upstream: &Upstream,
+    handle: &InstanceHandle,
+) -> Result<HealthStatus, String> {
+    let limit = config.probe_timeout;
+    let whole = probe(upstream, "", limit).await;
+    let known = *whole.as_ref().unwrap_or(&HealthStatus::Unhealthy);
+    let services = config.instance.services.iter();
+    // Owned, so that the compiler sees through the stream of them.
+    let own: Vec<_> = services
+        .map(|service| {
+            let (upstream, handle) = (upstream.clone(), handle.clone());
+            look_at(upstream, handle, service.clone(), known, limit)
+        })
+        .collect();
+    let mut own = futures_util::stream::iter(own).buffer_unordered(AT_ONCE);
+    while own.next().await.is_some() {}
+    whole
+}
+
+async fn look_at(
+    upstream: Upstream,
+    handle: InstanceHandle,
+    service: String,
+    whole: HealthStatus,
+    limit: Duration,
+) {
+    let mut health = whole;
+    if whole == HealthStatus::Healthy && service != "*" {
+        let own = probe(&upstream, &service, limit).await;
+        health = own.unwrap_or(HealthStatus::Unhealthy);
+    }
+    handle.set_health(&service, health);
+}
+
+/// Looks again and again.
 pub(super) async fn watch(
     config: &AgentConfig,
     upstream: &Upstream,
     handle: &InstanceHandle,
+    mut last: HealthStatus,
 ) -> std::convert::Infallible {
-    let mut last = config.instance.health;
     loop {
         tokio::time::sleep(config.probe_interval).await;
-        let whole = probe(upstream, "", config.probe_timeout).await;
+        let whole = look(config, upstream, handle).await;
         let whole = whole.unwrap_or(HealthStatus::Unhealthy);
         if whole != last {
             info!("upstream {} is {}", config.upstream, whole.as_str_name());
             last = whole;
-        }
-        for service in &config.instance.services {
-            let mut health = whole;
-            if whole == HealthStatus::Healthy && service != "*" {
-                let own = probe(upstream, service, config.probe_timeout).await;
-                health = own.unwrap_or(HealthStatus::Unhealthy);
-            }
-            handle.set_health(service, health);
         }
     }
 }

@@ -10,17 +10,16 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
-use http_body::{Body, Frame};
 use tower_service::Service;
 
-use crate::h2_service::H2Body;
 use crate::hop::REPLAY_MAX;
-use crate::instance::RequestBody;
+use crate::instance::{NotDispatched, RequestBody};
 use crate::net::{BoxFuture, Dialer, Target};
 use crate::outflow::{Outflow, OutflowEnd};
 use crate::status::{Code, code_of_reset, status_trailers};
 use crate::tunnel::{Call, Payload};
 
+use super::inflow::UpstreamBody;
 use super::pool::{Lease, Opened, Pool, PoolError};
 
 type InstanceCall = Call<grpcrouter_core::Instance>;
@@ -71,7 +70,7 @@ impl Service<Request<RequestBody>> for Upstream {
                 // A task of its own: the response waits for its reader, the request must not.
                 tokio::spawn(poll_upload(upload));
             }
-            let body = UpstreamBody(Some((H2Body(recv), lease)));
+            let body = UpstreamBody::new(recv, lease).await;
             Ok(Response::from_parts(head, body))
         })
     }
@@ -132,7 +131,13 @@ impl Failure {
                 (Code::ResourceExhausted, format!("upstream: {error}"))
             }
             // Where the server is, is nothing for clients to know.
-            Self::Pool(_) => (Code::Unavailable, "the upstream server is down".to_owned()),
+            Self::Pool(error) => {
+                tracing::debug!("the upstream cannot be called: {error}");
+                let message = "the upstream server is down".to_owned();
+                let mut response = refusal(Code::Unavailable, &message);
+                response.extensions_mut().insert(NotDispatched);
+                return response;
+            }
             Self::Ended(error) if error.is_reset() => {
                 let code = error
                     .reason()
@@ -145,10 +150,14 @@ impl Failure {
                 (Code::Unavailable, message.to_owned())
             }
         };
-        let mut response = Response::new(UpstreamBody(None));
-        *response.headers_mut() = status_trailers(code, &message);
-        response
+        refusal(code, &message)
     }
+}
+
+fn refusal(code: Code, message: &str) -> Response<UpstreamBody> {
+    let mut response = Response::new(UpstreamBody::empty());
+    *response.headers_mut() = status_trailers(code, message);
+    response
 }
 
 /// The request on its way to the server.
@@ -217,29 +226,6 @@ async fn poll_upload(mut upload: Upload) {
     poll_fn(|cx| upload.poll(cx)).await;
 }
 
-/// The body of a server's response. Dropping it before its end resets the call at the server.
-#[derive(Debug)]
-pub struct UpstreamBody(Option<(H2Body, Lease)>);
-
-impl Body for UpstreamBody {
-    type Data = Bytes;
-    type Error = h2::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
-        match &mut self.0 {
-            Some((body, _)) => Pin::new(body).poll_frame(cx),
-            None => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.0.as_ref().is_none_or(|(body, _)| body.is_end_stream())
-    }
-}
-
 /// The agent's own small calls, such as a health check: the same connections, an ordinary body.
 impl Service<Request<tonic::body::Body>> for Upstream {
     type Response = Response<UpstreamBody>;
@@ -277,13 +263,24 @@ async fn small(
     } = opened.map_err(Failure::Pool)?;
     // A server may answer, and close, before it has the request; the answer is what counts.
     let _ = send.send_data(Payload::One(body), true);
-    let response = response.await.map_err(|error| {
+    let unanswered = Unanswered(&lease);
+    let response = response.await;
+    std::mem::forget(unanswered);
+    let response = response.map_err(|error| {
         lease.retire_after(&error);
         Failure::Ended(error)
     })?;
     let (head, recv) = response.into_parts();
-    Ok(Response::from_parts(
-        head,
-        UpstreamBody(Some((H2Body(recv), lease))),
-    ))
+    let body = UpstreamBody::new(recv, lease).await;
+    Ok(Response::from_parts(head, body))
+}
+
+/// A small call that nobody waits for any longer: its connection may be dead without a word, so the next
+/// call gets another. Calls that run on it go on.
+struct Unanswered<'a>(&'a Lease);
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        self.0.retire();
+    }
 }

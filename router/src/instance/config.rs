@@ -36,6 +36,8 @@ pub struct InstanceConfig {
     pub tunnel: Config,
     /// How long a gateway may take to answer a dial. 10 s.
     pub dial_timeout: Duration,
+    /// How long running calls may take to finish after `InstanceHandle::drain`. 30 s.
+    pub drain_timeout: Duration,
     /// How long to wait before dialling again.
     pub backoff: Backoff,
     /// The first registration's epoch. By default from the wall clock, as processes need.
@@ -62,6 +64,7 @@ impl InstanceConfig {
             gateways: Vec::new(),
             tunnel: Config::default(),
             dial_timeout: Duration::from_secs(10),
+            drain_timeout: Duration::from_secs(30),
             backoff: Backoff::default(),
             epoch: first_epoch(),
             seed: fastrand::u64(..),

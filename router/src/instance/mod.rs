@@ -10,6 +10,7 @@ mod session;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use bytes::Bytes;
 use grpcrouter_proto::v1::HealthStatus;
@@ -20,11 +21,13 @@ use tokio::task::JoinSet;
 use tower_service::Service;
 
 use crate::Clock;
+use crate::flag::raised;
 use crate::net::{Dialer, Target};
 
 pub use backoff::Backoff;
 pub use body::RequestBody;
 pub use config::InstanceConfig;
+pub(crate) use serve::NotDispatched;
 
 use session::Session;
 
@@ -99,6 +102,12 @@ pub enum InstanceError {
         /// Line for people.
         message: String,
     },
+    /// Calls were still running when the time for draining ended. They end with their tunnels.
+    #[error("calls did not finish within {0:?}")]
+    DrainTimeout(Duration),
+    /// The same gateway is configured twice: its second tunnel would take over from the first.
+    #[error("gateway {0} is given twice")]
+    GatewayTwice(Target),
     /// No gateway is configured.
     #[error("no gateway is configured")]
     NoGateway,
@@ -155,40 +164,99 @@ where
 
     /// Runs until drained: holds a tunnel to every gateway, and dials again whenever one is lost.
     pub async fn run(self) -> Result<(), InstanceError> {
-        if self.shared.config.gateways.is_empty() {
+        let gateways = &self.shared.config.gateways;
+        if gateways.is_empty() {
             return Err(InstanceError::NoGateway);
+        }
+        for (index, gateway) in gateways.iter().enumerate() {
+            if gateways[..index].contains(gateway) {
+                return Err(InstanceError::GatewayTwice(gateway.clone()));
+            }
         }
         let mut sessions = JoinSet::new();
         for gateway in 0..self.shared.config.gateways.len() {
             let session = Session::new(self.shared.clone(), gateway, self.service.clone());
             sessions.spawn(session.run());
         }
-        // The first that ends with an error ends all: dropping the set does.
-        while let Some(ended) = sessions.join_next().await {
-            match ended {
-                Ok(result) => result?,
-                Err(panic) if panic.is_panic() => std::panic::resume_unwind(panic.into_panic()),
-                Err(_) => {}
-            }
+        let limit = self.shared.config.drain_timeout;
+        let mut drain = self.shared.drain.clone();
+        let overdue = async {
+            raised(&mut drain).await;
+            tokio::time::sleep(limit).await;
+        };
+        // The first that ends with an error ends all, as does the end of the drain: dropping the set does.
+        tokio::select! {
+            biased;
+            ended = join(&mut sessions) => ended,
+            () = overdue => Err(InstanceError::DrainTimeout(limit)),
         }
-        Ok(())
     }
 }
 
+async fn join(sessions: &mut JoinSet<Result<(), InstanceError>>) -> Result<(), InstanceError> {
+    while let Some(ended) = sessions.join_next().await {
+        match ended {
+            Ok(result) => result?,
+            Err(panic) if panic.is_panic() => std::panic::resume_unwind(panic.into_panic()),
+            Err(_) => {}
+        }
+    }
+    Ok(())
+}
+
 impl InstanceHandle {
-    /// Asks every gateway for no new calls; the running ones finish, then `run` returns.
+    /// Asks every gateway for no new calls; the running ones finish, then `run` returns. It does so with
+    /// `InstanceError::DrainTimeout` when they take longer than the configured time.
     pub fn drain(&self) {
         self.drain.send_replace(true);
     }
 
-    /// Tells every gateway how a service is, now and at every later registration.
+    /// Tells every gateway how a service is, now and at every later registration. A name that the instance
+    /// was not configured with changes nothing.
     pub fn set_health(&self, service: &str, health: HealthStatus) {
-        self.health
-            .send_if_modified(|all| all.insert(service.to_owned(), health) != Some(health));
+        self.health.send_if_modified(|all| {
+            let known = all.get_mut(service);
+            known.is_some_and(|known| std::mem::replace(known, health) != health)
+        });
     }
 
     /// How often the instance has registered with each gateway, in the order of the configuration.
     pub fn registrations(&self) -> watch::Receiver<Vec<u64>> {
         self.registered.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_same_gateway_twice_is_refused() {
+        let mut config = InstanceConfig::new("a", ["pkg.A"]);
+        for _ in 0..2 {
+            let target = "http://127.0.0.1:1".parse().expect("a target");
+            config.gateways.push(target);
+        }
+        let services = tonic::service::Routes::default();
+        let dialer = Arc::new(crate::TcpDialer);
+        let (instance, _handle) = Instance::new(config, services, dialer, Clock::start());
+        let error = instance.run().await.expect_err("twice");
+        assert_eq!(
+            error.to_string(),
+            "gateway http://127.0.0.1:1 is given twice"
+        );
+    }
+
+    #[test]
+    fn health_of_a_name_that_was_not_declared_declares_nothing() {
+        let config = InstanceConfig::new("a", ["pkg.A"]);
+        let services = tonic::service::Routes::default();
+        let dialer = Arc::new(crate::TcpDialer);
+        let (instance, handle) = Instance::new(config, services, dialer, Clock::start());
+        handle.set_health("pkg.B", HealthStatus::Healthy);
+        handle.set_health("pkg.A", HealthStatus::Unhealthy);
+        let health = instance.shared.health.borrow();
+        let all: Vec<_> = health.iter().collect();
+        assert_eq!(all, [(&"pkg.A".to_owned(), &HealthStatus::Unhealthy)]);
     }
 }

@@ -10,6 +10,7 @@ use grpcrouter_core::frame::Open;
 use grpcrouter_core::timeout::format_timeout;
 use grpcrouter_core::tunnel::ResponseHead;
 use grpcrouter_core::{Instance, OpenError};
+use h2::Reason;
 use http::header::{CONTENT_TYPE, TE};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
@@ -22,6 +23,10 @@ use crate::tunnel::Call;
 
 use super::{BoxError, RequestBody};
 
+/// In a response's extensions: the call provably reached nobody, and may be sent to another instance.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct NotDispatched;
+
 /// Serves one call. It ends where it stands when the call is cancelled, past its deadline, or lost.
 pub(super) async fn serve<S, B>(service: S, call: Arc<Call<Instance>>, open: Open)
 where
@@ -30,6 +35,7 @@ where
     B: Body<Data = Bytes>,
     B::Error: Into<BoxError> + Send,
 {
+    let _unwound = Unwound(&call);
     let request = request(open, RequestBody::new(call.clone()));
     let work = answer(service, request, &call);
     let mut work = pin!(work);
@@ -40,6 +46,17 @@ where
         work.as_mut().poll(cx)
     })
     .await;
+}
+
+/// Ends a call whose service panics, also while something else still holds the request's body.
+struct Unwound<'a>(&'a Call<Instance>);
+
+impl Drop for Unwound<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.reset(Reason::INTERNAL_ERROR.into());
+        }
+    }
 }
 
 fn request(open: Open, body: RequestBody) -> Request<RequestBody> {
@@ -86,6 +103,10 @@ where
         service.call(request).await
     };
     let sent = match answered.await {
+        Ok(response) if response.extensions().get::<NotDispatched>().is_some() => {
+            call.link().with(|tunnel, _| tunnel.refuse_call(call.key()));
+            Ok(())
+        }
         Ok(response) => respond(response, call).await,
         Err(error) => send(call, &mut None, Bytes::new(), Some(&of_error(error.into()))),
     };

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grpcrouter_core::tunnel::InstanceEvent;
-use grpcrouter_core::{Instance, Tunnel, TunnelError};
+use grpcrouter_core::{Instance, Time, Tunnel, TunnelError};
 use grpcrouter_proto::v1::{Epoch, InstanceInfo, ServiceInfo};
 use http::{Request, Response};
 use http_body::Body;
+use tokio::task::JoinSet;
 use tower_service::Service;
 use tracing::{info, warn};
 
@@ -29,6 +30,10 @@ pub(super) struct Session<S> {
     service: S,
     rng: fastrand::Rng,
     failures: u32,
+    /// Since when the latest tunnel is registered, where it is.
+    registered_at: Option<Time>,
+    /// Tunnels to a gateway that drains, with the calls that they still have.
+    rest: JoinSet<()>,
 }
 
 /// How a tunnel ended.
@@ -57,10 +62,19 @@ where
             service,
             rng,
             failures: 0,
+            registered_at: None,
+            rest: JoinSet::new(),
         }
     }
 
+    /// Runs until the instance has drained, or may not go on.
     pub(super) async fn run(mut self) -> Result<(), InstanceError> {
+        self.dial_and_serve().await?;
+        while self.rest.join_next().await.is_some() {}
+        Ok(())
+    }
+
+    async fn dial_and_serve(&mut self) -> Result<(), InstanceError> {
         let mut drain = self.shared.drain.clone();
         loop {
             let dialled = tokio::select! {
@@ -79,6 +93,12 @@ where
                     Duration::ZERO
                 }
             };
+            // A gateway that registers and drops at once is no better than one that does not answer.
+            let since = self.registered_at.take();
+            let lived = since.map(|since| self.shared.clock.now() - since);
+            if lived.is_some_and(|lived| lived >= self.shared.config.tunnel.heartbeat_interval) {
+                self.failures = 0;
+            }
             self.failures += 1;
             let wait = least
                 + self
@@ -138,7 +158,7 @@ where
                         self.gateway()
                     );
                     registered = true;
-                    self.failures = 0;
+                    self.registered_at = Some(clock.now());
                     self.shared
                         .registered
                         .send_modify(|counts| counts[self.index] += 1);
@@ -150,7 +170,9 @@ where
                 Notice::Role(InstanceEvent::Draining { answer: false }) => {
                     info!("gateway {} drains", self.gateway());
                     if !asked {
-                        tokio::spawn(self.clone_for_rest().finish(driver));
+                        while self.rest.try_join_next().is_some() {}
+                        let session = self.clone_for_rest();
+                        self.rest.spawn(session.finish(driver));
                         return Ok(End::Moved);
                     }
                 }

@@ -76,6 +76,30 @@ async fn an_instance_with_two_gateways_runs_every_call_once() {
     }
 }
 
+/// Proves: T9
+#[tokio::test]
+async fn an_instance_that_drains_finishes_what_a_draining_gateway_left_it() {
+    let park = Park::new();
+    let world = World::start().await;
+    let proxy = Proxy::to(world.tunnels).await;
+    let mut config = world.config("a");
+    config.gateways = vec![proxy.target()];
+    let mut running = world.instance_with(config, park.handler()).await;
+    let mut call = world.client().await.call("Hold").await;
+    call.head().await;
+    let gateway = world.gateway.clone();
+    let draining = tokio::spawn(async move { gateway.drain().await });
+    until("it looks for another gateway", || proxy.dialled() > 1).await;
+    running.handle.drain();
+    let early = tokio::time::timeout(Duration::from_millis(100), &mut running.task).await;
+    assert!(early.is_err(), "a call still runs: {early:?}");
+    park.open();
+    assert_eq!(call.trailers().await["grpc-status"], "0");
+    let ended = within("the instance's end", running.task).await;
+    ended.expect("no panic").expect("drained");
+    assert_eq!(within("the drain", draining).await.expect("no panic"), 0);
+}
+
 /// Proves: T14
 #[tokio::test]
 async fn a_link_that_flaps_a_hundred_times_leaves_nothing_behind() {

@@ -31,6 +31,7 @@ mod messages;
 mod metadata;
 mod mounted;
 mod order;
+mod panics;
 mod ports;
 mod races;
 mod register;

@@ -5,6 +5,7 @@ mod pool;
 mod probing;
 mod server;
 mod services;
+mod stalled;
 
 use std::sync::Arc;
 use std::time::Duration;

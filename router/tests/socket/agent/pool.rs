@@ -1,5 +1,17 @@
 //! Connections to a server: its limit of streams, its GOAWAY, its death.
 
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use grpcrouter::{BoxIo, Dialer, Target, Upstream};
+use http::Request;
+use tonic::body::Body;
+use tower_service::Service;
+
+use super::super::support::client::text;
+use super::super::support::handler::Handler;
 use super::super::support::until;
 use super::server::Server;
 use super::{asked, behind};
@@ -121,6 +133,59 @@ async fn connections_that_died_while_idle_cost_no_call() {
         "none of the four had seen it"
     );
     until("nobody else dials", || server.waiting() == 0).await;
+}
+
+/// Proves: R17
+#[tokio::test]
+async fn a_call_that_cannot_reach_its_server_is_answered_by_another_instance() {
+    let nowhere = super::services::target(super::services::Local::nowhere().await);
+    let (world, _agent, client) = behind(&nowhere).await;
+    let answer = client.unary("Ask", b"question").await;
+    assert_eq!(answer.status(), 14, "there is no other yet: {answer:?}");
+    assert!(!text(&answer.trailers, "grpc-message").is_empty());
+    world.instance("b", Handler::echo()).await;
+    for _ in 0..10 {
+        let answer = client.unary("Ask", b"question").await;
+        assert_eq!(answer.messages, ["question"], "{answer:?}");
+    }
+}
+
+/// A server whose host drops every packet.
+struct Unanswered;
+
+impl Dialer for Unanswered {
+    fn dial<'a>(
+        &'a self,
+        _: &'a Target,
+    ) -> std::pin::Pin<Box<dyn Future<Output = io::Result<BoxIo>> + Send + 'a>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+/// Proves: R16
+#[tokio::test(start_paused = true)]
+async fn calls_do_not_wait_for_a_dial_each() {
+    let limit = Duration::from_secs(5);
+    let target = "http://192.0.2.1:1".parse().expect("a target");
+    let upstream = Upstream::new(target, Arc::new(Unanswered), limit);
+    let start = tokio::time::Instant::now();
+    let calls = (0..20).map(|_| upstream.clone().call(Request::new(Body::empty())));
+    for answer in join_all(calls).await {
+        let answer = answer.expect("always a response");
+        assert_eq!(text(answer.headers(), "grpc-status"), "14");
+    }
+    assert_eq!(
+        start.elapsed().as_secs(),
+        limit.as_secs(),
+        "one dial for all"
+    );
+    let late = upstream.clone().call(Request::new(Body::empty())).await;
+    assert!(late.is_ok());
+    assert_eq!(
+        start.elapsed().as_secs(),
+        2 * limit.as_secs(),
+        "the next call dials anew"
+    );
 }
 
 /// Proves: R2

@@ -8,6 +8,7 @@ use grpcrouter::{Agent, AgentConfig, AgentError, Clock, Target, TcpDialer};
 use tokio::task::JoinHandle;
 
 use super::super::support::client::Client;
+use super::super::support::fault::Proxy;
 use super::super::support::world::World;
 use super::super::support::{until, within};
 use super::services::{Has, Local, target};
@@ -66,6 +67,29 @@ async fn calls_go_elsewhere_while_a_server_says_that_it_does_not_serve() {
     answered_by(&client, "b").await;
     serving.store(true, Ordering::Relaxed);
     alternating(&client).await;
+}
+
+/// Proves: R20
+#[tokio::test]
+async fn a_connection_that_died_without_a_word_is_replaced() {
+    let world = World::start().await;
+    let server = Local::start(named("a")).await;
+    let proxy = Proxy::to(server.addr).await;
+    let mut config = AgentConfig::new("a", proxy.target());
+    config.probe_interval = Duration::from_millis(20);
+    config.probe_timeout = Duration::from_millis(100);
+    config.instance.gateways.push(world.target());
+    config.instance.services.push("test.Probe".to_owned());
+    let agent = Agent::discover(config, Arc::new(TcpDialer), Clock::start()).await;
+    tokio::spawn(agent.run());
+    until("it is registered", || world.gateway.instances() == 1).await;
+    let client = world.client().await;
+    answered_by(&client, "a").await;
+    let before = proxy.dialled();
+    proxy.silence(true, true);
+    until("it dials anew", || proxy.dialled() > before).await;
+    proxy.silence(false, false);
+    answered_by(&client, "a").await;
 }
 
 /// Proves: R21

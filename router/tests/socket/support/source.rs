@@ -16,7 +16,7 @@ pub(crate) struct Source {
 }
 
 /// Round trips of siblings without any movement that make a stall.
-const QUIET: usize = 100;
+pub(crate) const QUIET: usize = 100;
 
 impl Source {
     /// Messages of `size` bytes each.
