@@ -35,10 +35,10 @@ pub(crate) struct AgentArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     weight: u32,
     /// What may be under way on the tunnel, per call and direction.
-    #[arg(long, value_name = "SIZE", default_value = "80KiB", value_parser = args::bytes)]
+    #[arg(long, value_name = "SIZE", default_value = "80KiB", value_parser = args::window)]
     call_window: u32,
     /// What a call window may grow to while its reader keeps up over a long round trip.
-    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = args::bytes)]
+    #[arg(long, value_name = "SIZE", default_value = "1MiB", value_parser = args::window)]
     call_window_max: u32,
     /// Calls at once on a tunnel.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]

@@ -66,7 +66,14 @@ struct Shared {
 
 impl Gateway {
     /// A gateway that serves nothing yet.
+    ///
+    /// # Panics
+    /// If no tunnel can run with these settings; [`TunnelConfig::check`](grpcrouter_core::Config::check)
+    /// says which one is wrong.
     pub fn new(config: GatewayConfig, clock: Clock) -> Self {
+        if let Err(wrong) = config.tunnel.check() {
+            panic!("gateway settings: {wrong}");
+        }
         let directory = Directory::new(config.registry.clone());
         let drain = watch::Sender::new(false);
         let gauges = Gauges::default();

@@ -123,7 +123,12 @@ impl Session<'_> {
 /// The status with which a `Register` call ends.
 fn trailers(error: &TunnelError) -> HeaderMap {
     let (code, reason) = error.verdict();
-    let mut trailers = status_trailers(Code::Ok, &error.to_string());
+    let message = if code == Code::Ok as u32 {
+        String::new()
+    } else {
+        error.to_string()
+    };
+    let mut trailers = status_trailers(Code::Ok, &message);
     trailers.insert("grpc-status", code.into());
     if !reason.is_empty()
         && let Ok(reason) = reason.parse()

@@ -20,11 +20,11 @@ pub struct InstanceConfig {
     pub services: Vec<String>,
     /// How its services are at first.
     pub health: HealthStatus,
-    /// Keys by which calls can be routed to it.
+    /// Routing keys that belong to it: recorded and listed, not used for routing yet.
     pub keys: Vec<String>,
     /// Words about it for people and selectors.
     pub labels: BTreeMap<String, String>,
-    /// Its share of balanced calls against the others'.
+    /// Its weight against the others': recorded and listed, not used for routing yet. 1 to 1,000.
     pub weight: u32,
     /// Its version, for people.
     pub version: String,

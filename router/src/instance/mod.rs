@@ -125,12 +125,19 @@ where
     B::Error: Into<BoxError> + Send,
 {
     /// An instance that is not running yet, and its handle.
+    ///
+    /// # Panics
+    /// If no tunnel can run with these settings; [`TunnelConfig::check`](grpcrouter_core::Config::check)
+    /// says which one is wrong.
     pub fn new(
         config: InstanceConfig,
         service: S,
         dialer: Arc<dyn Dialer>,
         clock: Clock,
     ) -> (Self, InstanceHandle) {
+        if let Err(wrong) = config.tunnel.check() {
+            panic!("instance settings: {wrong}");
+        }
         let health = config
             .services
             .iter()
