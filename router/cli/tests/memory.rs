@@ -28,25 +28,28 @@ const MIB: usize = 1 << 20;
 const STREAM: usize = 4 * MIB;
 /// Calls on one connection; below the gateway's limit.
 const CALLS_EACH: usize = 500;
-/// Tiny messages share a DATA frame of about twice this many bytes; one each would take minutes.
-const TINY: usize = 40;
+/// Tiny messages share a DATA frame of twice this many bytes: HTTP/2 takes a flood of smaller frames for an
+/// attack, and one each would take minutes.
+const TINY: usize = 256;
+/// What a stalled call has sent at least: its window at the instance, and part of the gateway's.
+const SENT_MIN: usize = 128 * 1024;
 /// How often the memory is read while a stream flows.
 const LOOKS: usize = 16;
 const LIMIT: Duration = Duration::from_secs(60);
 
-/// Proves: ZB-5
+// A return to within 10% of the base is not shown, only one that leaves less than 16 KiB for each call, so
+// none of these claims ZB-5.
+
 #[tokio::test]
 async fn calls_stalled_on_large_messages_cost_their_bound_and_give_it_back() {
     stalled_calls_are_bounded(16 * 1024).await;
 }
 
-/// Proves: ZB-5
 #[tokio::test]
 async fn calls_stalled_on_tiny_messages_cost_their_bound_and_give_it_back() {
     stalled_calls_are_bounded(5).await;
 }
 
-/// Proves: ZB-5
 #[tokio::test]
 async fn a_stream_a_hundred_times_as_long_costs_nothing_more() {
     for (size, count) in [(16 * 1024, 64), (5, 2_000)] {
@@ -56,12 +59,14 @@ async fn a_stream_a_hundred_times_as_long_costs_nothing_more() {
         let short = flow(&gateway, count, size).await;
         let long = flow(&gateway, 100 * count, size).await;
         let (kib, hundredfold) = (short / 1024, long / 1024);
-        eprintln!("{count} messages of {size} B: {kib} KiB; 100 times as many: {hundredfold} KiB");
+        eprintln!(
+            "{count} frames with messages of {size} B: {kib} KiB; 100 times as many: {hundredfold} KiB"
+        );
         assert!(long.abs_diff(short) <= 2 * MIB, "{short} B, then {long} B");
     }
 }
 
-/// Stalls more and more calls and cancels them, several times over.
+/// Stalls calls and cancels them; nearly all of their memory must come back.
 async fn stalled_calls_are_bounded(size: usize) {
     let gateway = Gateway::start().await;
     let (fresh, files) = (gateway.rss(), gateway.files());
@@ -83,7 +88,7 @@ async fn stalled_calls_are_bounded(size: usize) {
         );
         assert!(each <= BOUND + BESIDE, "{each} B for each of {count}");
         assert!(
-            after <= base + base / 10,
+            after <= base + count * BESIDE,
             "{after} B remain; at first {base} B"
         );
     }
@@ -169,6 +174,7 @@ impl Gateway {
             * 1024
     }
 
+    /// Files and sockets that the gateway has open.
     fn files(&self) -> usize {
         let files = std::fs::read_dir(format!("/proc/{}/fd", self.process.id()));
         files.expect("the gateway runs").count()
@@ -295,7 +301,7 @@ async fn stall(gateway: &Gateway, count: usize, size: usize) -> Stalled {
             .map(|(_, send)| pour(send, &message, STREAM.div_ceil(message.len()), &sent)),
     );
     // None of them ends by itself: the window stops each.
-    let stopped = tokio::time::timeout(LIMIT, stopped(pouring, &sent)).await;
+    let stopped = tokio::time::timeout(LIMIT, stopped(pouring, &sent, count * SENT_MIN)).await;
     stopped.expect("the windows stop");
     // HTTP/2 has window for all of it; now it has to get there.
     gateway.quiet().await;
@@ -305,7 +311,7 @@ async fn stall(gateway: &Gateway, count: usize, size: usize) -> Stalled {
     }
 }
 
-/// Sends so many messages on a call whose handler reads them all; returns what memory the gateway had at
+/// Sends so many DATA frames on a call whose handler reads them all; returns what memory the gateway had at
 /// most meanwhile.
 async fn flow(gateway: &Gateway, count: usize, size: usize) -> usize {
     let message = message(size);
@@ -336,15 +342,19 @@ fn message(size: usize) -> Bytes {
     Bytes::from(message.repeat(TINY.div_ceil(size)))
 }
 
-/// Sends until nothing has moved for a second.
-async fn stopped(pouring: impl Future<Output = Vec<()>>, sent: &AtomicUsize) {
+/// Sends until nothing has moved for a second, after the least that the windows take.
+async fn stopped(pouring: impl Future<Output = Vec<()>>, sent: &AtomicUsize, least: usize) {
     let stopped = async {
         let mut looks = looks();
         let (mut last, mut still) = (0, 0);
         while still < 20 {
             looks.tick().await;
             let now = sent.load(Ordering::Relaxed);
-            still = if now == last { still + 1 } else { 0 };
+            still = if now == last && now >= least {
+                still + 1
+            } else {
+                0
+            };
             last = now;
         }
     };
