@@ -123,9 +123,11 @@ impl Buffer {
     }
 }
 
-/// A block for so many bytes and as many again, within the limits.
+/// A block for so many bytes and half as many again, within the limits; a power of two, so that blocks that
+/// double become as large as a chunk.
 fn block(len: usize) -> BytesMut {
-    BytesMut::with_capacity((2 * len).clamp(BLOCK_MIN, BLOCK))
+    let room = (len.min(BLOCK) * 3 / 2).next_power_of_two();
+    BytesMut::with_capacity(room.clamp(BLOCK_MIN, BLOCK))
 }
 
 #[cfg(test)]
