@@ -37,7 +37,7 @@ impl Lanes {
 
     /// Drops everything.
     pub(super) fn clear(&mut self) {
-        self.first.clear();
+        self.first = BytesMut::new();
         self.second.clear();
     }
 
@@ -101,6 +101,7 @@ impl Lanes {
 
     /// Ends the batch.
     pub(super) fn end_batch(&mut self, batch: &mut Batch) {
-        batch.push(self.first.split().freeze());
+        // The whole allocation goes with it: a lane that was once full would keep megabytes.
+        batch.push(std::mem::take(&mut self.first).freeze());
     }
 }
