@@ -72,7 +72,7 @@ async fn stalled_calls_are_bounded(size: usize) {
     let (fresh, files) = (gateway.rss(), gateway.files());
     let mut kept = None;
     // The first round pays for tables that a gateway keeps: of its threads, its tunnel and its calls. What
-    // it leaves is the base to which all the others must return.
+    // it leaves is the base from which the others are measured.
     for count in [1_000, 250, 500, 1_000] {
         let stalled = stall(&gateway, count, size).await;
         let each = gateway.rss().saturating_sub(fresh) / count;
