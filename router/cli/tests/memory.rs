@@ -359,6 +359,7 @@ async fn stopped(pouring: impl Future<Output = Vec<()>>, sent: &AtomicUsize, lea
         }
     };
     tokio::select! {
+        biased;
         _ = pouring => panic!("nothing stopped the senders"),
         () = stopped => {}
     }

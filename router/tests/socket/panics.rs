@@ -15,7 +15,7 @@ use crate::support::world::World;
 
 /// Hands its request's body to somebody else, and panics.
 #[derive(Clone)]
-struct Panics(mpsc::UnboundedSender<RequestBody>);
+struct Panics(mpsc::Sender<RequestBody>);
 
 impl tower_service::Service<Request<RequestBody>> for Panics {
     type Response = Response<Body>;
@@ -27,7 +27,9 @@ impl tower_service::Service<Request<RequestBody>> for Panics {
     }
 
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
-        self.0.send(request.into_body()).expect("the test listens");
+        self.0
+            .try_send(request.into_body())
+            .expect("the test listens");
         panic!("as this test wants it");
     }
 }
@@ -36,7 +38,7 @@ impl tower_service::Service<Request<RequestBody>> for Panics {
 #[tokio::test]
 async fn a_panic_ends_its_own_call_with_internal_whoever_holds_the_body() {
     let world = World::start().await;
-    let (send, mut bodies) = mpsc::unbounded_channel();
+    let (send, mut bodies) = mpsc::channel(2);
     let dialer = Arc::new(TcpDialer);
     let (instance, handle) = Instance::new(world.config("a"), Panics(send), dialer, Clock::start());
     tokio::spawn(instance.run());
