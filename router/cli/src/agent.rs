@@ -18,7 +18,8 @@ pub(crate) struct AgentArgs {
     /// The gRPC server to call, as http://HOST:PORT or unix:PATH.
     #[arg(long, value_name = "URI")]
     upstream: Target,
-    /// Who the agent is; unique among live instances. 1 to 128 of A-Z a-z 0-9 . _ : -
+    /// Who the agent is: 1 to 128 of A-Z a-z 0-9 . _ : - An agent that starts later under the same id takes
+    /// its place, and this one ends with exit code 3.
     #[arg(long)]
     id: String,
     /// A service to offer, by its full name, or `*` for whatever nobody else offers. Without it the

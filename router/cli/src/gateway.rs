@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use grpcrouter::{Clock, Gateway, GatewayConfig, Listener, TcpListener, TunnelConfig};
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{Failure, Stop, args, asked_twice};
 
@@ -24,10 +24,10 @@ windows. For responses that is exact; the call window of requests is what the ag
 #[derive(Debug, Args)]
 #[command(after_help = ABOUT_BOUND)]
 pub(crate) struct GatewayArgs {
-    /// Where clients call. Port 0 takes any free port.
+    /// Where clients call, as IP:PORT. Port 0 takes any free port.
     #[arg(long, value_name = "ADDR")]
     listen: SocketAddr,
-    /// Where instances dial. Without it both use --listen, and whoever can call can register.
+    /// Where instances dial, as IP:PORT. Without it both use --listen, and whoever can call can register.
     #[arg(long, value_name = "ADDR")]
     tunnel_listen: Option<SocketAddr>,
     /// How the gateway names itself to its instances.
@@ -91,8 +91,33 @@ struct LimitArgs {
     message_max: Option<u32>,
 }
 
+impl GatewayArgs {
+    /// What each flag alone cannot tell.
+    fn check(&self) -> Result<(), Failure> {
+        let both = self.tunnel_listen == Some(self.listen) && self.listen.port() != 0;
+        if both {
+            let say =
+                "--tunnel-listen is the same as --listen; leave it out to serve both on one port";
+            return Err(Failure::new(2, say));
+        }
+        let LimitArgs {
+            call_window,
+            call_window_max,
+            ..
+        } = self.limits;
+        if call_window_max < call_window {
+            let say = format!(
+                "--call-window-max ({call_window_max}) is smaller than --call-window ({call_window})"
+            );
+            return Err(Failure::new(2, say));
+        }
+        Ok(())
+    }
+}
+
 /// Runs a gateway until it is told to stop, then drains it.
 pub(crate) async fn run(args: GatewayArgs) -> Result<(), Failure> {
+    args.check()?;
     let clients = bind(args.listen).await?;
     let tunnels = match args.tunnel_listen {
         Some(addr) => Some(bind(addr).await?),
@@ -110,6 +135,9 @@ pub(crate) async fn run(args: GatewayArgs) -> Result<(), Failure> {
         bytes_grown = bound.grown,
         "in-flight bound B per call and direction"
     );
+    if tunnels.is_none() {
+        warn!("one port for clients and tunnels: whoever can call can register");
+    }
     let serving = {
         let gateway = gateway.clone();
         async move {
@@ -121,7 +149,6 @@ pub(crate) async fn run(args: GatewayArgs) -> Result<(), Failure> {
                     );
                 }
                 None => {
-                    info!("one port for clients and tunnels: whoever can call can register");
                     gateway.serve_both(clients).await;
                 }
             }
@@ -141,7 +168,7 @@ pub(crate) async fn run(args: GatewayArgs) -> Result<(), Failure> {
         0 => Ok(()),
         left => Err(Failure::new(
             5,
-            format!("{left} calls did not finish in time"),
+            format!("calls that did not finish within --drain-timeout: {left}"),
         )),
     }
 }
@@ -157,7 +184,7 @@ fn config(args: GatewayArgs) -> GatewayConfig {
         gateway_id: args.gateway_id,
         tunnel: TunnelConfig {
             call_window: limits.call_window,
-            call_window_max: limits.call_window_max.max(limits.call_window),
+            call_window_max: limits.call_window_max,
             tunnel_queue: limits.tunnel_queue as usize,
             max_calls: limits.max_calls,
             max_metadata: limits.max_metadata as usize,

@@ -14,7 +14,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Call any gRPC server behind a firewall: it dials out, clients call the gateway.
 #[derive(Debug, Parser)]
-#[command(version, after_help = EXIT_CODES)]
+#[command(name = "grpcrouter", version, after_help = EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     logs: logs::LogArgs,

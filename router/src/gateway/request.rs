@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use grpcrouter_core::metadata::list_size;
+use grpcrouter_core::registry::InstanceId;
 use grpcrouter_core::timeout::parse_timeout;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
@@ -120,10 +121,13 @@ fn pinned(parts: &Parts) -> Result<Option<&str>, Refusal> {
     let Some(value) = parts.headers.get(INSTANCE) else {
         return Ok(None);
     };
-    value.to_str().map(Some).map_err(|_| {
-        let message = "grpcrouter-instance is not an instance id";
-        refuse(Code::InvalidArgument, Reason::BadRequest, message)
-    })
+    match value.to_str() {
+        Ok(id) if InstanceId::is_valid(id) => Ok(Some(id)),
+        _ => {
+            let message = "grpcrouter-instance is no id: 1 to 128 of A-Z a-z 0-9 . _ : -";
+            Err(refuse(Code::InvalidArgument, Reason::BadRequest, message))
+        }
+    }
 }
 
 fn bad_path(message: &str) -> Refusal {
@@ -150,5 +154,23 @@ mod tests {
         let long = format!("/a/{}", "b".repeat(PATH_MAX));
         assert!(parse_path(&long).is_err());
         assert_eq!(parse_path("/pkg.Service/Method").unwrap(), "pkg.Service");
+    }
+
+    #[test]
+    fn a_pin_that_can_name_no_instance_is_the_clients_mistake() {
+        let pin = |id: &'static str| {
+            let request = http::Request::builder().header(INSTANCE, id).body(());
+            let (parts, ()) = request.expect("a request").into_parts();
+            pinned(&parts)
+                .map(|id| id.map(str::to_owned))
+                .map_err(|refusal| format!("{refusal:?}"))
+        };
+        assert_eq!(pin("site-7"), Ok(Some("site-7".to_owned())));
+        for id in ["", "bad id!", "bad/id"] {
+            assert!(
+                pin(id).is_err_and(|said| said.contains("InvalidArgument")),
+                "{id:?}"
+            );
+        }
     }
 }

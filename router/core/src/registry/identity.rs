@@ -13,6 +13,16 @@ use grpcrouter_proto::v1;
 pub struct InstanceId(pub(super) Arc<str>);
 
 impl InstanceId {
+    /// The longest id, in bytes.
+    pub const LEN_MAX: usize = 128;
+
+    /// Whether a text can be an instance's id.
+    #[must_use]
+    pub fn is_valid(id: &str) -> bool {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+        !id.is_empty() && id.len() <= Self::LEN_MAX && id.bytes().all(allowed)
+    }
+
     /// The id as text.
     #[must_use]
     pub fn as_str(&self) -> &str {

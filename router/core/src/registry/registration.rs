@@ -11,7 +11,6 @@ use super::{Epoch, Identity, InstanceId, RegistryLimits};
 /// The service name that stands for every service.
 pub const CATCH_ALL: &str = "*";
 
-const MAX_ID: usize = 128;
 const MAX_SERVICE_NAME: usize = 256;
 const MAX_KEY: usize = 256;
 const MAX_LABEL: usize = 256;
@@ -193,9 +192,11 @@ fn shown(text: &str) -> String {
 }
 
 fn parse_id(id: &str) -> Result<InstanceId, InvalidRegistration> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
-    if id.is_empty() || id.len() > MAX_ID || !id.bytes().all(allowed) {
-        let expected = format!("1 to {MAX_ID} characters of A-Z a-z 0-9 . _ : -");
+    if !InstanceId::is_valid(id) {
+        let expected = format!(
+            "1 to {} characters of A-Z a-z 0-9 . _ : -",
+            InstanceId::LEN_MAX
+        );
         return Err(invalid("instance_id", expected, shown(id)));
     }
     Ok(InstanceId(Arc::from(id)))
