@@ -87,7 +87,6 @@ const STEPS: &[Step] = &[
         ci.cargo(&flags, &[("RUSTDOCFLAGS", "-D warnings")])
     }),
     ("grpcio", |ci| ci.python("grpcio", "examples/grpcio/run.py")),
-    ("churn", |ci| ci.python("churn", "examples/grpcio/churn.py")),
     ("demo", |ci| demo::step(ci.binary("demo")?)),
     ("cases", |ci| cases::check(ci.workspace)),
 ];

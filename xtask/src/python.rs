@@ -24,7 +24,12 @@ pub(crate) fn run(ws: &Workspace, name: &str, script: &str, binary: &Path) -> Re
     let mut results = Vec::new();
     let mut command = Command::new("python3");
     command.current_dir(&ws.root).env("PYTHONUNBUFFERED", "1");
-    command.arg(script).arg("--grpcrouter").arg(binary);
+    // With its load while the agent is killed again and again: the same environment serves both.
+    command
+        .arg(script)
+        .arg("--grpcrouter")
+        .arg(binary)
+        .arg("--churn");
     let mut keep = |check: &str, outcome| {
         results.push(TestResult {
             program: name.to_owned(),
