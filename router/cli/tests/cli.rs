@@ -361,7 +361,8 @@ async fn a_call_that_does_not_finish_in_time_is_said_with_5() {
     let end = gateway.end().await;
     assert_eq!(end.code, Some(5), "{end:?}");
     assert!(
-        end.stderr.contains("error: 1 calls did not finish in time"),
+        end.stderr
+            .contains("error: calls that did not finish within --drain-timeout: 1"),
         "{}",
         end.stderr
     );

@@ -10,7 +10,7 @@ use h2::{Ping, SendStream};
 use http::Request;
 use tokio::time::timeout;
 
-use crate::hop::{SEND_BUFFER, UPSTREAM_WINDOW};
+use crate::hop::{DATA_FRAME_BUDGET, HEADER_LIST_MAX, SEND_BUFFER, UPSTREAM_WINDOW};
 use crate::net::{Dialer, Target};
 use crate::tunnel::Payload;
 
@@ -18,10 +18,6 @@ use crate::tunnel::Payload;
 const CONNECTIONS_MAX: usize = 4;
 /// Streams that the connection's window has room for, all stalled.
 const STREAMS: u32 = 16 * 1024;
-/// As at the gateway.
-const DATA_FRAME_BUDGET: usize = 16 * 1024 * 1024;
-/// The longest list of headers, in bytes. Big status details must pass.
-const HEADER_LIST_MAX: u32 = 64 * 1024;
 
 /// Why the server could not be called: one line.
 #[derive(Debug, Clone, thiserror::Error)]

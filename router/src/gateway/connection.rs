@@ -14,23 +14,12 @@ use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use crate::flag::raised;
 use crate::h2_service;
-use crate::hop::SEND_BUFFER;
+use crate::hop::{DATA_FRAME_BUDGET, HEADER_LIST_MAX, SEND_BUFFER, TUNNEL_WINDOW};
 use crate::net::{BoxIo, Prefixed};
 use crate::tunnel::{H2Transport, Payload};
 
 use super::listen::Serves;
 use super::{Shared, admin, health, register, relay, respond};
-
-/// Stream and connection window of a tunnel, in bytes: wide, because calls have credit of their own.
-pub(crate) const TUNNEL_WINDOW: u32 = 8 * 1024 * 1024;
-
-/// Unread small DATA frames that HTTP/2 bears on a connection, in its own measure (256 less the length
-/// of each). They are read eagerly, so this only guards against a flood.
-pub(crate) const DATA_FRAME_BUDGET: usize = 16 * 1024 * 1024;
-
-/// The longest list of headers that HTTP/2 takes, in bytes. Above `max_metadata`, so that a call whose
-/// list is a little too long gets a status rather than a reset.
-const HEADER_LIST_MAX: u32 = 64 * 1024;
 
 /// How soon to try again to widen a connection's windows.
 const WIDEN_AGAIN: std::time::Duration = std::time::Duration::from_millis(10);

@@ -8,11 +8,10 @@ use h2::client;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use tokio::time::timeout;
 
+use crate::hop::TUNNEL_WINDOW;
 use crate::net::{Dialer, Target};
 use crate::tunnel::{H2Transport, Payload};
 
-/// Stream and connection window of a tunnel, in bytes: wide, because calls have credit of their own.
-const TUNNEL_WINDOW: u32 = 8 * 1024 * 1024;
 /// What HTTP/2 may hold of a tunnel on its way to the socket, in bytes.
 const TUNNEL_SEND_BUFFER: usize = 128 * 1024;
 

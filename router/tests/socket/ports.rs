@@ -3,11 +3,10 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use grpcrouter::{Clock, Gateway, GatewayConfig, TcpListener};
-use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::support::client::{Answer, Client};
+use super::support::client::Client;
 use super::support::handler::Handler;
 use super::support::reports::silent;
 use super::support::scripted::Scripted;
@@ -131,7 +130,9 @@ async fn neither_port_does_the_work_of_the_other() {
     let (handler, mut seen) = silent();
     let (world, clients) = World::probe(handler).await;
     for method in ["Register", "ListInstances", "WatchInstances", "HealthCheck"] {
-        let answer = call(&clients, &format!("/grpcrouter.v1.Router/{method}")).await;
+        let answer = clients
+            .empty(&format!("/grpcrouter.v1.Router/{method}"))
+            .await;
         assert_eq!(answer.status(), 12, "{method} on the port for clients");
         assert_eq!(answer.reason(), "unknown-service");
     }
@@ -142,20 +143,8 @@ async fn neither_port_does_the_work_of_the_other() {
     );
 
     let tunnels = Client::connect(world.tunnels).await;
-    let answer = call(&tunnels, "/test.Probe/Echo").await;
+    let answer = tunnels.empty("/test.Probe/Echo").await;
     assert_eq!((answer.status(), answer.reason()), (12, "unknown-service"));
     seen.nothing();
     world.quiet().await;
-}
-
-/// One empty call to a path.
-async fn call(client: &Client, path: &str) -> Answer {
-    let request = Request::post(format!("http://probe.test{path}"))
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .body(())
-        .expect("a request");
-    let mut call = client.open(request).await;
-    call.half_close();
-    call.answer().await
 }

@@ -5,21 +5,9 @@ use std::time::Duration;
 use grpcrouter::Clock;
 use http::{HeaderMap, Request};
 
-use super::support::client::{Answer, Client, text};
+use super::support::client::text;
 use super::support::handler::Handler;
 use super::support::world::World;
-
-/// One empty call to a path.
-async fn call(client: &Client, path: &str) -> Answer {
-    let request = Request::post(format!("http://probe.test{path}"))
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .body(())
-        .expect("a request");
-    let mut call = client.open(request).await;
-    call.half_close();
-    call.answer().await
-}
 
 fn unimplemented() -> Handler {
     Handler::new(|mut call| async move {
@@ -32,7 +20,7 @@ fn unimplemented() -> Handler {
 #[tokio::test]
 async fn an_unknown_method_of_a_known_service_is_for_the_instance_to_refuse() {
     let (world, client) = World::probe(unimplemented()).await;
-    let answer = call(&client, "/test.Probe/NoSuchMethod").await;
+    let answer = client.empty("/test.Probe/NoSuchMethod").await;
     assert_eq!(answer.status(), 12);
     assert_eq!(
         text(&answer.trailers, "grpc-message"),
@@ -49,7 +37,7 @@ async fn without_any_instance_a_call_fails_at_once_and_may_be_tried_again() {
     let client = world.client().await;
     let clock = Clock::start();
     let from = clock.now();
-    let answer = call(&client, "/test.Probe/Echo").await;
+    let answer = client.empty("/test.Probe/Echo").await;
     assert!(
         clock.now() - from < Duration::from_millis(500),
         "not a hang"
@@ -63,7 +51,7 @@ async fn without_any_instance_a_call_fails_at_once_and_may_be_tried_again() {
 #[tokio::test]
 async fn an_unknown_service_is_unimplemented_once_services_are_declared() {
     let (world, client) = World::probe(Handler::echo()).await;
-    let answer = call(&client, "/test.Other/Echo").await;
+    let answer = client.empty("/test.Other/Echo").await;
     assert_eq!((answer.status(), answer.reason()), (12, "unknown-service"));
 
     // The service is known, but who serves it is gone: that may change again.
@@ -88,7 +76,7 @@ async fn an_instance_of_everything_gets_what_nobody_declared() {
     config.services = vec!["*".to_owned()];
     world.instance_with(config, unimplemented()).await;
     let client = world.client().await;
-    let answer = call(&client, "/test.Other/Do").await;
+    let answer = client.empty("/test.Other/Do").await;
     assert_eq!(answer.status(), 12);
     assert_eq!(
         text(&answer.trailers, "grpc-message"),

@@ -78,6 +78,15 @@ impl Client {
         }
     }
 
+    /// One empty call to a path, as it stands.
+    pub(crate) async fn empty(&self, path: &str) -> Answer {
+        let mut request = request("");
+        *request.uri_mut() = format!("http://probe.test{path}").parse().expect("a path");
+        let mut call = self.open(request).await;
+        call.half_close();
+        call.answer().await
+    }
+
     /// One unary call: what came back.
     pub(crate) async fn unary(&self, method: &str, message: &[u8]) -> Answer {
         let mut call = self.call(method).await;
