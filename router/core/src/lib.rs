@@ -3,7 +3,8 @@
 //! Frames, the time and random numbers go in; encoded bytes, events and the next timeout come out. A map
 //! of the code, in the order in which a call meets it:
 //!
-//! - [`registry`]: who is registered, and which instance gets the next call.
+//! - [`routing`]: where a call's routing key stands. [`registry`]: who is registered, and which instance
+//!   gets the next call.
 //! - [`frame`]: the messages of a tunnel and their bytes; [`metadata`] says what of a header list travels.
 //! - [`call`]: the two halves of one call. [`table`]: many of something, under keys that never come twice.
 //! - [`window`]: credit. [`buffer`]: bytes that wait for it.
@@ -19,6 +20,7 @@ pub mod message;
 pub mod metadata;
 pub mod percent;
 pub mod registry;
+pub mod routing;
 pub mod table;
 pub mod time;
 pub mod timeout;

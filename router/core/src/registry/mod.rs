@@ -5,7 +5,7 @@
 //! registration was replaced.
 //!
 //! - `registration` and `identity`: what an instance says of itself, parsed
-//! - `rotation`: round robin
+//! - `rotation`: round robin by weight; `ring`: consistent hashing
 //! - `pick`: the choice for a call
 //! - `view`: lists and health, for people and load balancers
 //! - `changes`: what watchers see
@@ -15,6 +15,7 @@ mod identity;
 mod limits;
 mod pick;
 mod registration;
+mod ring;
 mod rotation;
 mod view;
 
@@ -25,13 +26,14 @@ use grpcrouter_proto::v1::{HealthStatus, ServiceInfo};
 pub use self::changes::{Change, ChangeKind};
 pub use self::identity::{Epoch, Identity, InstanceId};
 pub use self::limits::RegistryLimits;
-pub use self::pick::PickError;
+pub use self::pick::{Choice, Load, PickError, Picked, Wanted};
 pub use self::registration::{CATCH_ALL, InvalidRegistration, Registration, Service, is_serving};
 pub use crate::table::Key;
 
 use crate::table::Table;
 
 use self::changes::ChangeLog;
+use self::ring::Ring;
 use self::rotation::{Place, Rotation};
 
 /// The instances of a gateway. `T` is the caller's handle of a tunnel.
@@ -41,7 +43,7 @@ use self::rotation::{Place, Rotation};
 /// [`report_health`](Self::report_health). After any of these the caller fetches what watchers must
 /// hear with [`poll_change`](Self::poll_change), until it is `None`, under the same lock.
 ///
-/// A call came: [`pick`](Self::pick), [`pick_excluding`](Self::pick_excluding).
+/// A call came: [`pick`](Self::pick). One that is counted has ended: [`release`](Self::release).
 ///
 /// Getters: [`list`](Self::list), [`service_health`](Self::service_health),
 /// [`instance_health`](Self::instance_health), [`revision`](Self::revision), [`len`](Self::len).
@@ -50,6 +52,8 @@ pub struct Registry<T> {
     limits: RegistryLimits,
     entries: Table<Entry<T>>,
     by_id: BTreeMap<InstanceId, Key>,
+    /// Who registered a routing key, the earliest first; never empty.
+    by_key: BTreeMap<String, Vec<Key>>,
     /// Exactly the services that someone declares, `*` included.
     offerings: BTreeMap<String, Offering>,
     /// How many instances declare at least one service by name.
@@ -96,6 +100,10 @@ struct Entry<T> {
     registration: Registration,
     /// Beside each of the registration's services: its place in the rotation while it takes calls.
     places: Vec<Option<Place>>,
+    /// Beside each of them: its calls that are counted.
+    loads: Vec<u32>,
+    /// All of its calls that are counted.
+    load: u32,
     draining: bool,
     tunnel: T,
 }
@@ -103,9 +111,16 @@ struct Entry<T> {
 /// A service that at least one instance declares.
 #[derive(Debug, Default)]
 struct Offering {
+    name: String,
     declared_by: usize,
     /// Those that take new calls.
     rotation: Rotation,
+    /// The sum of their weights.
+    weights: u64,
+    /// The same ones by their hashes; made when the service is hashed for the first time.
+    ring: Option<Ring>,
+    /// All of its calls that are counted.
+    load: u64,
 }
 
 impl<T: Clone> Registry<T> {
@@ -117,6 +132,7 @@ impl<T: Clone> Registry<T> {
             limits,
             entries: Table::new(u32::MAX),
             by_id: BTreeMap::new(),
+            by_key: BTreeMap::new(),
             offerings: BTreeMap::new(),
             with_named_services: 0,
         }
@@ -224,16 +240,22 @@ impl<T: Clone> Registry<T> {
 
     fn put_in(&mut self, id: InstanceId, registration: Registration, tunnel: T) -> Key {
         for service in &registration.services {
-            self.offerings
-                .entry(service.name.clone())
-                .or_default()
-                .declared_by += 1;
+            let offering = self.offerings.entry(service.name.clone());
+            let offering = offering.or_insert_with(|| Offering {
+                name: service.name.clone(),
+                ..Offering::default()
+            });
+            offering.declared_by += 1;
         }
+        let keys = registration.keys.clone();
         self.with_named_services += usize::from(registration.names_services());
         let places = registration.services.iter().map(|_| None).collect();
+        let loads = vec![0; registration.services.len()];
         let entry = Entry {
             registration,
             places,
+            loads,
+            load: 0,
             draining: false,
             tunnel,
         };
@@ -242,6 +264,9 @@ impl<T: Clone> Registry<T> {
             unreachable!("fewer than 2^32 registrations")
         };
         self.by_id.insert(id, key);
+        for own in keys {
+            self.by_key.entry(own).or_default().push(key);
+        }
         let entry = self.entries.get_mut(key).expect("just inserted");
         entry.reseat(key, &mut self.offerings);
         self.changes.push(ChangeKind::Added, entry.snapshot());
@@ -253,15 +278,24 @@ impl<T: Clone> Registry<T> {
         self.changes.push(ChangeKind::Removed, entry.snapshot());
         entry.draining = true;
         entry.reseat(key, &mut self.offerings);
-        for service in &entry.registration.services {
+        for (service, load) in entry.registration.services.iter().zip(&entry.loads) {
             let offering = self.offerings.get_mut(&service.name).expect("declared");
             offering.declared_by -= 1;
+            offering.load -= u64::from(*load);
             if offering.declared_by == 0 {
                 self.offerings.remove(&service.name);
             }
         }
         self.with_named_services -= usize::from(entry.registration.names_services());
         self.by_id.remove(&entry.registration.id);
+        for own in &entry.registration.keys {
+            if let Some(owners) = self.by_key.get_mut(own) {
+                owners.retain(|owner| *owner != key);
+                if owners.is_empty() {
+                    self.by_key.remove(own);
+                }
+            }
+        }
         Some(entry.tunnel)
     }
 
@@ -298,20 +332,39 @@ impl<T: Clone> Registry<T> {
 }
 
 impl<T> Entry<T> {
-    /// Joins and leaves rotations, so that the instance is in those of the services for which it
-    /// takes calls, and in no other.
+    /// Joins and leaves offerings, so that the instance is among those of the services for which it
+    /// takes calls, and of no other.
     fn reseat(&mut self, key: Key, offerings: &mut BTreeMap<String, Offering>) {
+        let Registration { id, weight, .. } = &self.registration;
         for (service, place) in self.registration.services.iter().zip(&mut self.places) {
             let takes_calls = !self.draining && service.is_serving();
             if takes_calls == place.is_some() {
                 continue;
             }
-            let rotation = &mut offerings.get_mut(&service.name).expect("declared").rotation;
+            let offering = offerings.get_mut(&service.name).expect("declared");
             match place.take() {
-                Some(left) => rotation.leave(left),
-                None => *place = Some(rotation.join(key)),
+                Some(left) => offering.leave(left, key, id, *weight),
+                None => *place = Some(offering.join(key, id, *weight)),
             }
         }
+    }
+}
+
+impl Offering {
+    fn join(&mut self, key: Key, id: &InstanceId, weight: u32) -> Place {
+        self.weights += u64::from(weight);
+        if let Some(ring) = &mut self.ring {
+            ring.join(key, id.as_str(), weight);
+        }
+        self.rotation.join(key, weight)
+    }
+
+    fn leave(&mut self, place: Place, key: Key, id: &InstanceId, weight: u32) {
+        self.weights -= u64::from(weight);
+        if let Some(ring) = &mut self.ring {
+            ring.leave(key, id.as_str(), weight);
+        }
+        self.rotation.leave(place);
     }
 }
 
@@ -324,6 +377,8 @@ impl Registration {
     }
 }
 
+#[cfg(test)]
+mod choices;
 #[cfg(test)]
 mod model;
 #[cfg(test)]

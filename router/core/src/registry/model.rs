@@ -258,10 +258,8 @@ impl World {
         let pinned = pinned.map(|id| format!("i{id}"));
         let excluded_key = excluded.and_then(|target| self.keys.get(target).copied());
         let result = match excluded_key {
-            Some(key) => self
-                .registry
-                .pick_excluding(service, pinned.as_deref(), key),
-            None => self.registry.pick(service, pinned.as_deref()),
+            Some(key) => self.registry.pick_other(service, pinned.as_deref(), key),
+            None => self.registry.pick_one(service, pinned.as_deref()),
         };
         let is_asked = |i: &&Instance| {
             pinned.as_ref().is_none_or(|id| *id == i.id)

@@ -1,8 +1,59 @@
 //! Which instance takes a call.
 
 use super::registration::CATCH_ALL;
-use super::{Entry, Key, Registry};
+use super::ring::Ring;
+use super::{Entry, Key, Offering, Registry};
 use crate::table::Table;
+
+/// What a call wants of the registry.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// `pkg.Service`.
+    pub service: &'a str,
+    /// How its instance is chosen.
+    pub choice: Choice<'a>,
+    /// Not this one: for the one retry of a call.
+    pub excluded: Option<Key>,
+    /// Whether the call counts as load of its instance, until [`Registry::release`]. It must for calls
+    /// of services with methods that are balanced by load.
+    pub counted: bool,
+}
+
+/// How the instance of a call is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Choice<'a> {
+    /// The instance of this id. It does not use up its turn.
+    Instance(&'a str),
+    /// Whose turn it is, by weight.
+    Turn,
+    /// The instance of this id, else the one that registered this key first and is still there.
+    Key(&'a [u8]),
+    /// By consistent hashing: the first from the key's place on the ring that has fewer than 32 calls of
+    /// the service, or less than 5/4 of its share of them.
+    Hash(&'a [u8]),
+    /// The less loaded, for its weight, of two distinct instances that this random number picks.
+    LeastLoaded(u64),
+}
+
+/// An instance that takes a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Picked<T> {
+    /// Its registration.
+    pub key: Key,
+    /// Its tunnel.
+    pub tunnel: T,
+    /// The call as load, to be given to [`Registry::release`] at its end; none for a call that is not
+    /// counted.
+    pub load: Option<Load>,
+}
+
+/// A call that counts as load of an instance.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub struct Load {
+    key: Key,
+    /// Which of the instance's services.
+    position: usize,
+}
 
 /// Why no instance takes a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -25,73 +76,88 @@ const ABOUT_THE_SERVER: [&str; 3] = [
     "grpc.reflection.v1alpha.ServerReflection",
 ];
 
+/// Counted calls of a service at one instance that move no hashed key away from it. With few calls in all,
+/// a share is less than one call, and a bound of 5/4 of it would scatter every key.
+const LOAD_FLOOR: u64 = 32;
+
 impl<T: Clone> Registry<T> {
-    /// The instance that takes the next call of `service`.
+    /// The instance that takes a call.
     ///
-    /// Round robin over the instances that offer it by name and serve it; where none does, over
-    /// those that offer `*`. Between two turns of one instance, each other one that was there all
-    /// the time has exactly one. `pinned` asks for one instance, and does not use up its turn.
-    /// A draining instance and one that is not serving take no call, pinned or not. Health and
-    /// reflection are of every server, and not declared: who pins an instance can ask it of itself.
+    /// Of the instances that offer its service by name and serve it; where there is none, of those that
+    /// offer `*`. A draining instance and one that is not serving take no call, asked for or not. Health
+    /// and reflection are of every server, and not declared: who names an instance can ask it of itself.
+    /// O(log n) in instances, with no allocation but the first time that a service is hashed.
     ///
     /// # Errors
     /// [`PickError::UnknownService`] once any instance declares services by name and none offers
-    /// this one; else, and always for a pinned instance, [`PickError::NoInstance`].
-    pub fn pick(&mut self, service: &str, pinned: Option<&str>) -> Result<(Key, T), PickError> {
-        self.pick_where(service, pinned, |_| true)
-    }
-
-    /// As [`pick`](Self::pick), but another instance than `excluded`, which keeps its turn: for the
-    /// one retry of a call that provably never reached a handler.
-    ///
-    /// # Errors
-    /// As [`pick`](Self::pick); [`PickError::NoInstance`] where only `excluded` is left.
-    pub fn pick_excluding(
-        &mut self,
-        service: &str,
-        pinned: Option<&str>,
-        excluded: Key,
-    ) -> Result<(Key, T), PickError> {
-        self.pick_where(service, pinned, |key| key != excluded)
-    }
-
-    fn pick_where(
-        &mut self,
-        service: &str,
-        pinned: Option<&str>,
-        accept: impl Fn(Key) -> bool,
-    ) -> Result<(Key, T), PickError> {
-        let picked = match pinned {
-            Some(id) => Some(self.pinned(service, id).ok_or(PickError::NoInstance)?),
-            None => None,
+    /// this one; else, and always for a named instance, [`PickError::NoInstance`].
+    pub fn pick(&mut self, wanted: Wanted<'_>) -> Result<Picked<T>, PickError> {
+        let service = wanted.service;
+        let accept = |key| Some(key) != wanted.excluded;
+        let key = match wanted.choice {
+            Choice::Instance(id) => {
+                let key = self.named(service, id).ok_or(PickError::NoInstance)?;
+                accept(key).then_some(key)
+            }
+            Choice::Key(key) => self.keyed(service, key).filter(|key| accept(*key)),
+            Choice::Turn => self.balanced(service, accept, |offering, _, accept| {
+                offering.rotation.take(accept)
+            }),
+            Choice::Hash(key) => self.balanced(service, accept, |offering, entries, accept| {
+                offering.hashed(entries, key, accept)
+            }),
+            Choice::LeastLoaded(random) => {
+                self.balanced(service, accept, |offering, entries, accept| {
+                    offering.less_loaded(entries, random, accept)
+                })
+            }
         };
-        let picked = match picked {
-            Some(key) => accept(key).then_some(key),
-            None => self.next_turn(service, accept),
-        };
-        let key = picked.ok_or_else(|| self.why_none(service))?;
-        Ok((key, self.entry(key).tunnel.clone()))
+        let key = key.ok_or_else(|| self.why_none(service))?;
+        let load = wanted.counted.then(|| self.count(key, service)).flatten();
+        let tunnel = self.entry(key).tunnel.clone();
+        Ok(Picked { key, tunnel, load })
     }
 
-    fn pinned(&self, service: &str, id: &str) -> Option<Key> {
+    /// The instance of an id, if it takes calls of this service.
+    fn named(&self, service: &str, id: &str) -> Option<Key> {
         let key = *self.by_id.get(id)?;
+        self.takes(key, service).then_some(key)
+    }
+
+    fn keyed(&self, service: &str, key: &[u8]) -> Option<Key> {
+        let key = std::str::from_utf8(key).ok()?;
+        self.named(service, key).or_else(|| {
+            let owners = self.by_key.get(key)?;
+            owners
+                .iter()
+                .copied()
+                .find(|owner| self.takes(*owner, service))
+        })
+    }
+
+    fn takes(&self, key: Key, service: &str) -> bool {
         let entry = self.entry(key);
         let offer = entry.registration.offer(service);
         let takes =
             ABOUT_THE_SERVER.contains(&service) || offer.is_some_and(super::Service::is_serving);
-        (takes && !entry.draining).then_some(key)
+        takes && !entry.draining
     }
 
-    fn next_turn(&mut self, service: &str, accept: impl Fn(Key) -> bool) -> Option<Key> {
+    fn balanced(
+        &mut self,
+        service: &str,
+        accept: impl Fn(Key) -> bool,
+        balance: impl Fn(&mut Offering, &Table<Entry<T>>, &dyn Fn(Key) -> bool) -> Option<Key>,
+    ) -> Option<Key> {
+        let entries = &self.entries;
         let by_name = self.offerings.get_mut(service);
-        if let Some(key) = by_name.and_then(|offering| offering.rotation.take(&accept)) {
+        if let Some(key) = by_name.and_then(|offering| balance(offering, entries, &accept)) {
             return Some(key);
         }
-        let entries = &self.entries;
         let by_any = self.offerings.get_mut(CATCH_ALL)?;
-        by_any
-            .rotation
-            .take(|key| accept(key) && leaves_to_any(entries, key, service))
+        balance(by_any, entries, &|key| {
+            accept(key) && leaves_to_any(entries, key, service)
+        })
     }
 
     fn why_none(&self, service: &str) -> PickError {
@@ -102,6 +168,104 @@ impl<T: Clone> Registry<T> {
         } else {
             PickError::UnknownService
         }
+    }
+
+    /// Counts a call as load. Health and reflection, which nobody declares, are none.
+    fn count(&mut self, key: Key, service: &str) -> Option<Load> {
+        let entry = self.entries.get_mut(key).expect("just picked");
+        let registration = &entry.registration;
+        let position = registration
+            .position(service)
+            .or_else(|| registration.position(CATCH_ALL))?;
+        let name = &registration.services[position].name;
+        self.offerings.get_mut(name).expect("declared").load += 1;
+        entry.loads[position] += 1;
+        entry.load += 1;
+        Some(Load { key, position })
+    }
+
+    /// A counted call has ended.
+    pub fn release(&mut self, Load { key, position }: Load) {
+        // Of an instance that is gone its calls went with it.
+        if let Some(entry) = self.entries.get_mut(key) {
+            let name = &entry.registration.services[position].name;
+            self.offerings.get_mut(name).expect("declared").load -= 1;
+            entry.loads[position] -= 1;
+            entry.load -= 1;
+        }
+    }
+}
+
+impl Offering {
+    fn hashed<T>(
+        &mut self,
+        entries: &Table<Entry<T>>,
+        key: &[u8],
+        accept: &dyn Fn(Key) -> bool,
+    ) -> Option<Key> {
+        let rotation = &self.rotation;
+        let ring = self.ring.get_or_insert_with(|| {
+            let mut ring = Ring::default();
+            for member in (0..rotation.len()).map(|index| rotation.member(index)) {
+                let entry = entries.get(member).expect("members are registered");
+                let registration = &entry.registration;
+                ring.join(member, registration.id.as_str(), registration.weight);
+            }
+            ring
+        });
+        let (load, weights) = (self.load + 1, self.weights.max(1));
+        let has_room = |member: Key| {
+            entries.get(member).is_some_and(|entry| {
+                let position = entry.registration.position(&self.name);
+                let own = position.map_or(0, |position| u64::from(entry.loads[position]));
+                // 5/4 of load * weight / weights, in whole numbers.
+                let share = 5 * load * u64::from(entry.registration.weight);
+                own < share.div_ceil(4 * weights).max(LOAD_FLOOR)
+            })
+        };
+        ring.find(key, |member| accept(member) && has_room(member))
+            .or_else(|| ring.find(key, accept))
+    }
+
+    fn less_loaded<T>(
+        &self,
+        entries: &Table<Entry<T>>,
+        random: u64,
+        accept: &dyn Fn(Key) -> bool,
+    ) -> Option<Key> {
+        let count = self.rotation.len();
+        if count == 0 {
+            return None;
+        }
+        let (first, second) = (random >> 32, random & u64::from(u32::MAX));
+        let first = first as usize % count;
+        let first = self.acceptable(first, count, accept)?;
+        // Counted from the one after the first, so that it is another.
+        let other = second as usize % (count - 1).max(1);
+        let apart = |key| key != self.rotation.member(first) && accept(key);
+        let Some(second) = self.acceptable((first + 1 + other) % count, count, &apart) else {
+            return Some(self.rotation.member(first));
+        };
+        let (first, second) = (self.rotation.member(first), self.rotation.member(second));
+        let of = |key| {
+            let entry = entries.get(key).expect("members are registered");
+            (
+                u64::from(entry.load) + 1,
+                u64::from(entry.registration.weight),
+            )
+        };
+        let ((load_a, weight_a), (load_b, weight_b)) = (of(first), of(second));
+        Some(if load_b * weight_a < load_a * weight_b {
+            second
+        } else {
+            first
+        })
+    }
+
+    /// The first acceptable member from a place on.
+    fn acceptable(&self, from: usize, count: usize, accept: &dyn Fn(Key) -> bool) -> Option<usize> {
+        let mut around = (from..count).chain(0..from);
+        around.find(|index| accept(self.rotation.member(*index)))
     }
 }
 

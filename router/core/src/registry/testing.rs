@@ -2,7 +2,7 @@
 
 use grpcrouter_proto::v1;
 
-use super::{Identity, Registration, RegistryLimits};
+use super::{Choice, Identity, Key, PickError, Registration, Registry, RegistryLimits, Wanted};
 
 pub(super) fn info(id: &str, started_us: u64, services: &[&str]) -> v1::InstanceInfo {
     let service = |name: &&str| v1::ServiceInfo {
@@ -24,4 +24,40 @@ pub(super) fn instance(id: &str, started_us: u64, services: &[&str]) -> Registra
     let info = info(id, started_us, services);
     Registration::parse(&info, Identity::anonymous(), &RegistryLimits::default())
         .expect("well formed")
+}
+
+impl<T: Clone> Registry<T> {
+    /// The instance whose turn it is, or the one that is named.
+    pub(super) fn pick_one(
+        &mut self,
+        service: &str,
+        named: Option<&str>,
+    ) -> Result<(Key, T), PickError> {
+        self.pick_for(service, named, None)
+    }
+
+    /// As `pick_one`, but not this one.
+    pub(super) fn pick_other(
+        &mut self,
+        service: &str,
+        named: Option<&str>,
+        excluded: Key,
+    ) -> Result<(Key, T), PickError> {
+        self.pick_for(service, named, Some(excluded))
+    }
+
+    fn pick_for(
+        &mut self,
+        service: &str,
+        named: Option<&str>,
+        excluded: Option<Key>,
+    ) -> Result<(Key, T), PickError> {
+        let wanted = Wanted {
+            service,
+            choice: named.map_or(Choice::Turn, Choice::Instance),
+            excluded,
+            counted: false,
+        };
+        self.pick(wanted).map(|picked| (picked.key, picked.tunnel))
+    }
 }

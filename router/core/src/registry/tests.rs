@@ -27,12 +27,14 @@ fn with(instances: &[(Tunnel, &[&str])]) -> (Registry<Tunnel>, Vec<Key>) {
 
 fn picks(registry: &mut Registry<Tunnel>, service: &str, count: usize) -> Vec<Tunnel> {
     (0..count)
-        .map(|_| registry.pick(service, None).expect("someone serves").1)
+        .map(|_| registry.pick_one(service, None).expect("someone serves").1)
         .collect()
 }
 
 fn refused(registry: &mut Registry<Tunnel>, service: &str) -> PickError {
-    registry.pick(service, None).expect_err("nobody takes it")
+    registry
+        .pick_one(service, None)
+        .expect_err("nobody takes it")
 }
 
 /// Proves: T1
@@ -196,7 +198,7 @@ fn only_serving_instances_take_new_calls() {
         assert!(registry.set_health(keys[0], "pkg.S", ill));
         assert_eq!(picks(&mut registry, "pkg.S", 2), ["b", "b"], "{ill:?}");
         assert!(
-            registry.pick("pkg.S", Some("a")).is_err(),
+            registry.pick_one("pkg.S", Some("a")).is_err(),
             "nor pinned ones"
         );
     }
@@ -225,7 +227,7 @@ fn a_draining_instance_takes_no_call_but_stays_listed() {
     assert!(!registry.set_draining(keys[0]));
     assert_eq!(refused(&mut registry, "pkg.S"), PickError::NoInstance);
     assert_eq!(
-        registry.pick("pkg.S", Some("a")),
+        registry.pick_one("pkg.S", Some("a")),
         Err(PickError::NoInstance)
     );
     assert!(registry.list("pkg.S")[0].draining);
@@ -282,7 +284,7 @@ fn catch_all_does_not_overrule_what_the_instance_says_of_a_service_by_name() {
     registry.set_health(keys[0], "pkg.S", HealthStatus::Stopping);
     assert_eq!(picks(&mut registry, "pkg.S", 2), ["b", "b"]);
     assert_eq!(
-        registry.pick("pkg.S", Some("a")),
+        registry.pick_one("pkg.S", Some("a")),
         Err(PickError::NoInstance)
     );
     assert_eq!(picks(&mut registry, "pkg.T", 2), ["a", "b"]);
@@ -292,17 +294,20 @@ fn catch_all_does_not_overrule_what_the_instance_says_of_a_service_by_name() {
 fn a_pinned_call_goes_to_that_instance_or_nowhere() {
     let s: &[&str] = &["pkg.S"];
     let (mut registry, keys) = with(&[("a", s), ("b", s), ("any", &["*"])]);
-    assert_eq!(registry.pick("pkg.S", Some("b")).unwrap(), (keys[1], "b"));
     assert_eq!(
-        registry.pick("pkg.S", Some("any")).unwrap(),
+        registry.pick_one("pkg.S", Some("b")).unwrap(),
+        (keys[1], "b")
+    );
+    assert_eq!(
+        registry.pick_one("pkg.S", Some("any")).unwrap(),
         (keys[2], "any")
     );
     assert_eq!(
-        registry.pick("pkg.T", Some("b")),
+        registry.pick_one("pkg.T", Some("b")),
         Err(PickError::NoInstance)
     );
     assert_eq!(
-        registry.pick("pkg.S", Some("nobody")),
+        registry.pick_one("pkg.S", Some("nobody")),
         Err(PickError::NoInstance)
     );
     assert_eq!(
@@ -322,12 +327,16 @@ fn a_pinned_instance_can_be_asked_of_itself_until_it_drains() {
         "grpc.reflection.v1.ServerReflection",
     ] {
         for id in ["a", "any"] {
-            assert_eq!(registry.pick(service, Some(id)).unwrap().1, id, "{service}");
+            assert_eq!(
+                registry.pick_one(service, Some(id)).unwrap().1,
+                id,
+                "{service}"
+            );
         }
-        assert!(registry.pick(service, None).is_err(), "only by its id");
+        assert!(registry.pick_one(service, None).is_err(), "only by its id");
     }
     registry.set_draining(keys[0]);
-    let draining = registry.pick("grpc.health.v1.Health", Some("a"));
+    let draining = registry.pick_one("grpc.health.v1.Health", Some("a"));
     assert_eq!(draining, Err(PickError::NoInstance));
 }
 
@@ -335,15 +344,12 @@ fn a_pinned_instance_can_be_asked_of_itself_until_it_drains() {
 fn a_retry_goes_to_another_instance_or_nowhere() {
     let s: &[&str] = &["pkg.S"];
     let (mut registry, keys) = with(&[("a", s), ("b", s)]);
-    assert_eq!(
-        registry.pick_excluding("pkg.S", None, keys[0]).unwrap().1,
-        "b"
-    );
+    assert_eq!(registry.pick_other("pkg.S", None, keys[0]).unwrap().1, "b");
     assert_eq!(picks(&mut registry, "pkg.S", 1), ["a"], "a kept its turn");
-    let pinned = registry.pick_excluding("pkg.S", Some("a"), keys[0]);
+    let pinned = registry.pick_other("pkg.S", Some("a"), keys[0]);
     assert_eq!(pinned, Err(PickError::NoInstance));
     registry.remove(keys[1]);
-    let alone = registry.pick_excluding("pkg.S", None, keys[0]);
+    let alone = registry.pick_other("pkg.S", None, keys[0]);
     assert_eq!(alone, Err(PickError::NoInstance));
 }
 

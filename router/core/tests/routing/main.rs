@@ -1,0 +1,3 @@
+//! Routing keys out of requests, against prost.
+
+mod fields;
