@@ -103,7 +103,7 @@ prop_compose! {
 
 /// The text of each field, in the order of their numbers; none for a default, which is not sent.
 fn texts(all: &All) -> Vec<Option<Vec<u8>>> {
-    fn number<T: PartialEq + Default + ToString>(n: T) -> Option<Vec<u8>> {
+    fn number<T: PartialEq + Default + ToString + Copy>(n: T) -> Option<Vec<u8>> {
         (n != T::default()).then(|| n.to_string().into_bytes())
     }
     fn float(text: String, is_zero: bool) -> Option<Vec<u8>> {
