@@ -22,6 +22,8 @@ pub struct Buffer {
 const COPY_MAX: usize = 4 * 1024;
 /// The largest block, in bytes: a tunnel's chunk, so that a full block leaves whole.
 const BLOCK: usize = 16 * 1024;
+/// The largest first block that is not of full size, in bytes: a small message waits in no more.
+const FIRST_MAX: usize = 512;
 /// The smallest block, in bytes.
 const BLOCK_MIN: usize = 64;
 /// Places for blocks that an empty buffer may keep.
@@ -105,9 +107,9 @@ impl Buffer {
     /// The last block, with room for at least one byte, for `more` where a block holds that much.
     fn block_with_room(&mut self, more: usize) -> &mut BytesMut {
         let full = match self.blocks.back_mut() {
-            // A block doubles while it is small. A large one stays full: to copy it for each small piece
+            // A block grows while it is small. A large one stays full: to copy it for each small piece
             // would cost more than the block that follows it.
-            Some(last) if last.len() == last.capacity() && last.len() <= BLOCK / 2 => {
+            Some(last) if last.len() == last.capacity() && last.len() <= FIRST_MAX => {
                 let mut larger = block(last.len() + more);
                 larger.extend_from_slice(last);
                 *last = larger;
@@ -117,17 +119,23 @@ impl Buffer {
             None => true,
         };
         if full {
-            self.blocks.push_back(block(more));
+            // Who has filled a block will fill the next one.
+            let next = match self.blocks.is_empty() {
+                true => block(more),
+                false => BytesMut::with_capacity(BLOCK),
+            };
+            self.blocks.push_back(next);
         }
         self.blocks.back_mut().expect("one was there or was added")
     }
 }
 
-/// A block for so many bytes and half as many again, within the limits; a power of two, so that blocks that
-/// double become as large as a chunk.
+/// A first block for so many bytes and half as many again, while that is little; else one of full size. So
+/// much that waits is in pieces that an allocator keeps apart, and none of it grew there from small ones.
 fn block(len: usize) -> BytesMut {
-    let room = (len.min(BLOCK) * 3 / 2).next_power_of_two();
-    BytesMut::with_capacity(room.clamp(BLOCK_MIN, BLOCK))
+    let room = (len * 3 / 2).next_power_of_two();
+    let room = if room > FIRST_MAX { BLOCK } else { room };
+    BytesMut::with_capacity(room.max(BLOCK_MIN))
 }
 
 #[cfg(test)]

@@ -38,7 +38,9 @@ pub enum Tenancy {
 #[derive(Debug)]
 pub struct Table<T> {
     slots: Vec<Slot<T>>,
-    free: Vec<u32>,
+    /// The slot that was freed last, and so on through [`Slot::next`]. A list of its own would be memory
+    /// that grows while many values are removed, and stays among what they free.
+    free: Option<u32>,
     len: usize,
     capacity: u32,
 }
@@ -47,6 +49,8 @@ pub struct Table<T> {
 struct Slot<T> {
     /// Of the present tenant, or of the next one.
     generation: u32,
+    /// While this slot is free: the one that was freed before it.
+    next: Option<u32>,
     value: Option<T>,
 }
 
@@ -55,7 +59,7 @@ impl<T> Table<T> {
     pub const fn new(capacity: u32) -> Self {
         Self {
             slots: Vec::new(),
-            free: Vec::new(),
+            free: None,
             len: 0,
             capacity,
         }
@@ -77,11 +81,15 @@ impl<T> Table<T> {
         if self.len >= self.capacity as usize {
             return Err(value);
         }
-        let slot = match self.free.pop() {
-            Some(slot) => slot,
+        let slot = match self.free {
+            Some(slot) => {
+                self.free = self.slots[slot as usize].next.take();
+                slot
+            }
             None if self.slots.len() < u32::MAX as usize => {
                 self.slots.push(Slot {
                     generation: 1,
+                    next: None,
                     value: None,
                 });
                 (self.slots.len() - 1) as u32
@@ -123,7 +131,7 @@ impl<T> Table<T> {
         self.len -= 1;
         if let Some(next) = slot.generation.checked_add(1) {
             slot.generation = next;
-            self.free.push(key.slot);
+            slot.next = self.free.replace(key.slot);
         }
         Some(value)
     }

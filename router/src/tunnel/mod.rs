@@ -48,6 +48,10 @@ struct Waiting {
     writer: Option<Waker>,
 }
 
+/// Places that are kept while no call is open. What is allocated among many calls must not stay when they
+/// are gone: it would keep the allocator from giving back what they had.
+const WAITING_KEPT: usize = 64;
+
 /// What the owner of a tunnel must know.
 #[derive(Debug)]
 pub(crate) enum Notice<R: Role> {
@@ -83,6 +87,9 @@ impl<R: Role> Link<R> {
             *state.waiting(key) = Waiting::default();
             state.tunnel.reset(key, code);
             state.tunnel.release(key);
+            if state.waiting.capacity() > WAITING_KEPT && state.tunnel.open_calls() == 0 {
+                state.waiting = Vec::new();
+            }
         });
     }
 
@@ -130,8 +137,8 @@ impl<R: Role> State<R> {
     fn deliver(&mut self) {
         while let Some(event) = self.tunnel.poll_event() {
             let waker = match event {
-                Event::Readable(key) => self.waiting(key).reader.take(),
-                Event::Writable(key) => self.waiting(key).writer.take(),
+                Event::Readable(key) => self.waits(key).and_then(|waits| waits.reader.take()),
+                Event::Writable(key) => self.waits(key).and_then(|waits| waits.writer.take()),
                 Event::Role(event) => {
                     self.notices.push_back(Notice::Role(event));
                     None
@@ -149,6 +156,10 @@ impl<R: Role> State<R> {
                 waker.wake();
             }
         }
+    }
+
+    fn waits(&mut self, key: Key) -> Option<&mut Waiting> {
+        self.waiting.get_mut(key.slot as usize)
     }
 
     fn waiting(&mut self, key: Key) -> &mut Waiting {

@@ -34,7 +34,7 @@ impl Keepalive {
             waiting: None,
             beat_due: false,
             answer_due: None,
-            rtts: VecDeque::new(),
+            rtts: VecDeque::with_capacity(RTT_SAMPLES),
         }
     }
 

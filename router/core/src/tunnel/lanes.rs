@@ -16,7 +16,7 @@ use super::batch::Batch;
 /// Data longer than this is its own segment of a batch; shorter is copied beside its header.
 const INLINE_MAX: usize = 4 * 1024;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Lanes {
     first: BytesMut,
     /// Bytes ever appended to the first lane, and how many of them were taken.
@@ -26,6 +26,15 @@ pub(super) struct Lanes {
 }
 
 impl Lanes {
+    pub(super) fn new() -> Self {
+        Self {
+            first: BytesMut::new(),
+            appended: 0,
+            taken: 0,
+            second: VecDeque::with_capacity(super::PLACES),
+        }
+    }
+
     /// Bytes in the first lane.
     pub(super) fn queued(&self) -> usize {
         self.first.len()

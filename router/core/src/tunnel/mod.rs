@@ -3,6 +3,7 @@
 mod batch;
 mod faults;
 mod gateway;
+mod grace;
 mod instance;
 mod keepalive;
 mod lanes;
@@ -28,7 +29,8 @@ pub use gateway::{CallRequest, GatewayEvent};
 pub use instance::{InstanceEvent, ResponseHead};
 pub use role::{Gateway, Instance, Role};
 
-use faults::{Faults, Grace};
+use faults::Faults;
+use grace::Grace;
 use keepalive::Keepalive;
 use lanes::Lanes;
 
@@ -133,6 +135,11 @@ struct Peer {
     revision: u32,
 }
 
+/// Places that a tunnel's queues have from the beginning: so many that growing them takes large pieces of
+/// memory, which an allocator keeps apart. A small one that grew with a burst of calls would stand among
+/// what they had, and keep the allocator from giving that back. Places that are not used cost no memory.
+const PLACES: usize = 1_024;
+
 impl<R: Role> Tunnel<R> {
     fn with_config(now: Time, config: Config) -> Self {
         if let Err(wrong) = config.check() {
@@ -156,13 +163,13 @@ impl<R: Role> Tunnel<R> {
                     .saturating_mul(if R::RESPONDS { 2 } else { 1 }),
             ),
             ids: BTreeMap::new(),
-            lanes: Lanes::default(),
-            grants: VecDeque::new(),
+            lanes: Lanes::new(),
+            grants: VecDeque::with_capacity(PLACES),
             deadlines: BTreeSet::new(),
             keepalive: Keepalive::new(now, config.heartbeat_interval),
             faults: Faults::default(),
             grace: Grace::new(grace),
-            events: VecDeque::new(),
+            events: VecDeque::with_capacity(PLACES),
             health: BTreeMap::new(),
             drains: [false; 2],
             deframer: Deframer::new(config.max_frame as usize),
