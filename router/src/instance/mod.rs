@@ -13,6 +13,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
+use grpcrouter_core::descriptors::Announced;
 use grpcrouter_proto::v1::HealthStatus;
 use http::{Request, Response};
 use http_body::Body;
@@ -63,6 +64,8 @@ pub struct Instance<S> {
 /// What the sessions of an instance share.
 struct Shared {
     config: InstanceConfig,
+    /// What is said of `config.descriptors` beforehand.
+    announced: Option<Announced>,
     dialer: Arc<dyn Dialer>,
     clock: Clock,
     /// Registrations attempted so far: the second part of the epoch.
@@ -151,8 +154,10 @@ where
             drain,
             registered: registered.subscribe(),
         };
+        let announced = config.descriptors.as_deref().and_then(Announced::of);
         let shared = Shared {
             config,
+            announced,
             dialer,
             clock,
             attempts: AtomicU64::new(0),
