@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use grpcrouter_core::Config;
+use grpcrouter_core::descriptors::DescriptorLimits;
 use grpcrouter_core::registry::RegistryLimits;
 
 use crate::hop::{PIECE, REPLAY_MAX, SEND_BUFFER, UPSTREAM_WINDOW};
@@ -16,6 +17,8 @@ pub struct GatewayConfig {
     pub tunnel: Config,
     /// What the registry may hold.
     pub registry: RegistryLimits,
+    /// What it holds of its instances' descriptors, for server reflection.
+    pub descriptors: DescriptorLimits,
     /// HTTP/2 stream window towards clients, in bytes: what a client may send ahead of the tunnel.
     /// 80 KiB, as a call's window on the tunnel.
     pub client_window: u32,
@@ -44,6 +47,7 @@ impl Default for GatewayConfig {
             gateway_id: "gateway".to_owned(),
             tunnel: Config::default(),
             registry: RegistryLimits::default(),
+            descriptors: DescriptorLimits::default(),
             client_window: 80 * 1024,
             max_streams: 1_024,
             max_connections: 16_384,

@@ -4,6 +4,7 @@ mod access;
 mod admin;
 mod config;
 mod connection;
+mod descriptors;
 mod directory;
 mod gauges;
 mod health;
@@ -11,6 +12,7 @@ mod inflow;
 mod listen;
 mod mount;
 mod open;
+mod reflection;
 mod register;
 mod relay;
 mod request;
@@ -28,6 +30,7 @@ pub use config::{Bound, GatewayConfig};
 pub use gauges::{Counted, Gauge, Gauges};
 pub use mount::{GatewayBody, GatewayService};
 
+use descriptors::Descriptors;
 use directory::Directory;
 use listen::Serves;
 
@@ -59,6 +62,7 @@ struct Shared {
     config: GatewayConfig,
     clock: Clock,
     directory: Directory,
+    descriptors: Descriptors,
     gauges: Gauges,
     /// Whether the gateway drains.
     drain: watch::Sender<bool>,
@@ -75,6 +79,7 @@ impl Gateway {
             panic!("gateway settings: {wrong}");
         }
         let directory = Directory::new(config.registry.clone());
+        let descriptors = Descriptors::new(config.descriptors.clone());
         let drain = watch::Sender::new(false);
         let gauges = Gauges::default();
         Self {
@@ -82,6 +87,7 @@ impl Gateway {
                 config,
                 clock,
                 directory,
+                descriptors,
                 gauges,
                 drain,
             }),

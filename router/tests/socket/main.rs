@@ -34,6 +34,7 @@ mod order;
 mod panics;
 mod ports;
 mod races;
+mod reflection;
 mod register;
 mod registry;
 mod reserved;

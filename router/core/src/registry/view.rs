@@ -18,6 +18,12 @@ impl<T: Clone> Registry<T> {
             .collect()
     }
 
+    /// The services that live instances declare by name, in order.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        let names = self.offerings.keys().map(String::as_str);
+        names.filter(|name| *name != CATCH_ALL)
+    }
+
     /// The health of a service over all instances: `HEALTHY` if a call of it would be given to one,
     /// else `UNHEALTHY`; `None` where no instance offers it. The empty name asks for all services
     /// together: `HEALTHY` if any instance takes calls of any.
