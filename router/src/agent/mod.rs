@@ -94,6 +94,8 @@ impl Agent {
         if config.instance.descriptors.is_none() {
             config.instance.descriptors = Self::descriptors(&config, &upstream).await;
         }
+        // The server is asked over HTTP/2, again and again: its connection may be lost.
+        config.instance.health_watch = None;
         let service = upstream.clone();
         let (instance, handle) = Instance::new(config.instance.clone(), service, dialer, clock);
         // Nothing is promised before the server was seen, and each of its services.

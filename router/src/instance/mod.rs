@@ -4,6 +4,7 @@ mod backoff;
 mod body;
 mod config;
 mod dial;
+mod health;
 mod serve;
 mod session;
 
@@ -28,6 +29,7 @@ use crate::net::{Dialer, Target};
 pub use backoff::Backoff;
 pub use body::RequestBody;
 pub use config::InstanceConfig;
+pub(crate) use health::health_of;
 pub(crate) use serve::NotDispatched;
 
 use session::Session;
@@ -59,6 +61,7 @@ use session::Session;
 pub struct Instance<S> {
     shared: Arc<Shared>,
     service: S,
+    handle: InstanceHandle,
 }
 
 /// What the sessions of an instance share.
@@ -169,6 +172,7 @@ where
             Self {
                 shared: Arc::new(shared),
                 service,
+                handle: handle.clone(),
             },
             handle,
         )
@@ -185,6 +189,14 @@ where
                 return Err(InstanceError::GatewayTwice(gateway.clone()));
             }
         }
+        // Nothing is promised before the service was asked. A drain meanwhile waits no longer than that.
+        let Shared { config, .. } = &*self.shared;
+        let _watches = match config.health_watch {
+            Some(limit) => {
+                health::watch(&self.service, &config.services, &self.handle, limit).await
+            }
+            None => JoinSet::new(),
+        };
         let mut sessions = JoinSet::new();
         for gateway in 0..self.shared.config.gateways.len() {
             let session = Session::new(self.shared.clone(), gateway, self.service.clone());

@@ -40,6 +40,7 @@ mod registry;
 mod reserved;
 mod retry;
 mod routing;
+mod serving;
 mod status;
 mod support;
 mod unsent;
