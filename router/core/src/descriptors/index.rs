@@ -29,6 +29,7 @@ impl<V: Copy> Index<V> {
 
     /// Puts the names in order, which [`Index::get`] and [`Index::range`] rely on.
     pub(super) fn sort(&mut self) {
+        self.entries.shrink_to_fit();
         self.entries.sort_by(|a, b| a.0.cmp(&b.0));
     }
 

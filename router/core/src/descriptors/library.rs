@@ -297,6 +297,26 @@ impl<T: Clone> Library<T> {
         empty && self.waiting.is_empty() && self.held.is_empty() && self.sets + self.taken == 0
     }
 
+    /// Whether what is counted is what there is, and within the limits.
+    #[cfg(test)]
+    pub(super) fn is_sound(&self) -> bool {
+        let asked = self.offers.values().filter_map(|offer| match offer.state {
+            State::Asked(key) => offer.by.get(&key).map(|by| Set::cost_max(by.size)),
+            _ => None,
+        });
+        let costs: Vec<usize> = self
+            .held_offers()
+            .map(|(_, set, _)| set.cost())
+            .chain(asked)
+            .collect();
+        let announcers: usize = self.offers.values().map(|offer| offer.by.len()).sum();
+        (self.sets, self.taken) == (costs.len(), costs.iter().sum())
+            && self.sets <= self.limits.max_sets
+            && self.taken <= self.limits.max_total
+            && announcers == self.by_key.len()
+            && self.offers.values().all(|offer| !offer.by.is_empty())
+    }
+
     /// The gateway's own sets, then `first`, then all in the order in which they came.
     fn search(
         &self,

@@ -19,6 +19,8 @@ const INDEX_RATIO: usize = 7;
 const INDEX_LEAST: usize = 64 * 1024;
 /// What a file takes beside its name, in bytes.
 const FILE: usize = 64;
+/// What an import counts as, in bytes.
+const IMPORT: usize = 64;
 
 /// A `FileDescriptorSet` with an index of its names.
 #[derive(Debug)]
@@ -187,7 +189,11 @@ impl Builder {
         self.scope.push_str(package);
         for field in Fields::new(&body) {
             match field? {
-                (3, value) => drop(text(value)?),
+                (3, value) => {
+                    // Nothing is kept of it; but whoever asks for the file has each looked up.
+                    self.room.take(IMPORT)?;
+                    text(value)?;
+                }
                 (4, value) => self.message(value.bytes()?, file, 0)?,
                 (5, value) => self.named(value.bytes()?, file, Kind::Other).map(drop)?,
                 (6, value) => self.service(value.bytes()?, file)?,

@@ -1,6 +1,7 @@
 //! What a set tells of itself, and who is asked for which.
 
 use bytes::Bytes;
+use proptest::prelude::*;
 use prost::Message;
 use prost_types::{
     DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, FileDescriptorProto,
@@ -182,6 +183,11 @@ fn a_set_that_names_more_than_it_is_long_costs_no_memory() {
     let mut long = file("a.proto", &"p".repeat(1 << 20), "S", &[]);
     long.message_type = vec![DescriptorProto::default(); 1 << 20];
     let error = Set::parse(&encoded(vec![long])).expect_err("bad");
+    assert!(matches!(error, BadSet::NamesTooMuch(_)), "{error}");
+    // A file of a million imports of nothing.
+    let mut body = [0x1a, 0].repeat(1 << 20);
+    body.splice(..0, [0x0a, 0x80, 0x80, 0x80, 1]);
+    let error = Set::parse(&body.into()).expect_err("bad");
     assert!(matches!(error, BadSet::NamesTooMuch(_)), "{error}");
     // Files of two bytes.
     let error = Set::parse(&[0x0a, 0].repeat(1 << 20).into()).expect_err("bad");
@@ -373,4 +379,64 @@ fn sets_are_held_up_to_a_total_and_none_past_its_own_limit() {
     assert!(!shelf.announce(1, &one, &["pkg.S"], "a"), "too long");
     assert_eq!(shelf.asked(), [""; 0]);
     shelf.library.leave(key(1));
+}
+
+proptest! {
+    #[test]
+    fn whatever_comes_is_a_set_or_refused(
+        cuts in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..8),
+        end in any::<prop::sample::Index>(),
+    ) {
+        let mut bytes = encoded(vec![file("a.proto", "pkg", "S", &["b.proto"]), file("b.proto", "", "T", &[])]).to_vec();
+        for (at, byte) in cuts {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes.truncate(end.index(bytes.len()) + 1);
+        if let Ok(set) = Set::parse(&bytes.into()) {
+            for (name, symbol) in [("pkg.S", set.symbol("pkg.S")), ("T", set.symbol("T"))] {
+                if let Some(symbol) = symbol {
+                    prop_assert!(!set.with_imports(symbol.file, 0).is_empty(), "{}", name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_comes_and_goes_the_library_counts_right(
+        steps in prop::collection::vec((0..6_u8, 1..8_u32, 0..4_usize), 1..80),
+    ) {
+        let sets = ["a", "b", "c", "d"].map(set);
+        let limits = DescriptorLimits {
+            max_sets: 3,
+            max_total: Set::cost_max(sets[0].len()) + 1_000,
+            ..DescriptorLimits::default()
+        };
+        let mut shelf = Shelf::new(limits);
+        // Which set each instance that is there announced.
+        let mut there = std::collections::BTreeMap::new();
+        for (step, slot, which) in steps {
+            match (step, there.get(&slot).copied()) {
+                (0 | 1, None) => {
+                    shelf.announce(slot, &sets[which], &["pkg.S"], "x");
+                    there.insert(slot, which);
+                }
+                (2, Some(which)) => shelf.brings(slot, &sets[which]),
+                (3, _) => shelf.library.failed(key(slot)),
+                (4, _) => shelf.library.refuse(key(slot)),
+                (5, _) => {
+                    shelf.library.leave(key(slot));
+                    there.remove(&slot);
+                }
+                _ => {}
+            }
+            prop_assert!(shelf.library.is_sound());
+            shelf.asked();
+            prop_assert!(shelf.library.is_sound());
+        }
+        for slot in 1..8 {
+            shelf.library.leave(key(slot));
+        }
+        prop_assert!(shelf.library.holds_nothing());
+    }
 }

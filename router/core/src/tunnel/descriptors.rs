@@ -125,7 +125,8 @@ impl Tunnel<Gateway> {
         if got.len() < size {
             return Ok(());
         }
-        let (hash, set) = (announced.hash, std::mem::take(got).freeze());
+        // Copied once, to its length: it may be held for long, and what it came in has grown by doubling.
+        let (hash, set) = (announced.hash, Bytes::copy_from_slice(got));
         self.handover.incoming = Incoming::Whole;
         let outcome = match Hash::of(&set) == hash {
             true => Ok(set),
