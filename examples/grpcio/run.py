@@ -4,7 +4,7 @@
 
 Starts server.py and runs check.py directly against it, which is the oracle; then through
 `grpcrouter gateway` and `grpcrouter agent`, once with a server without reflection (the agent offers
-`*`) and once with reflection (the agent offers what it finds). With --churn it also runs churn.py.
+`*`) and once with reflection (the agent offers what it finds, and reflection.py asks for it). With --churn it also runs churn.py.
 Without --grpcrouter it runs the oracle only.
 
 The packages of requirements.txt are installed into a virtual environment under target/ if they are
@@ -70,6 +70,8 @@ def routed(programs, offered, *server_flags):
         print(f"FAIL agent: offers {services}, expected {offered}")
         return False
     passed = run_script(programs.python, "check.py", "--target", client)
+    if "--reflection" in server_flags:
+        passed &= run_script(programs.python, "reflection.py", "--target", client)
     # Programs that end when asked are part of what is shown: instance, then gateway, then server.
     for program in (agent, gateway, server):
         code = program.end()

@@ -30,6 +30,7 @@ pub use gateway::{
     Bound, Counted, Gateway, GatewayBody, GatewayConfig, GatewayService, Gauge, Gauges,
 };
 pub use grpcrouter_core::Config as TunnelConfig;
+pub use grpcrouter_core::descriptors::DescriptorLimits;
 pub use grpcrouter_core::registry::RegistryLimits;
 pub use grpcrouter_core::routing;
 pub use grpcrouter_proto as proto;

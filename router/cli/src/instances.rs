@@ -13,7 +13,7 @@ use grpcrouter_proto::v1::{
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-use crate::Failure;
+use crate::{Failure, args};
 
 /// Show who is registered with a gateway.
 #[derive(Debug, Args)]
@@ -24,6 +24,12 @@ pub(crate) struct InstancesArgs {
     /// Only instances that offer this service.
     #[arg(long, value_name = "NAME", default_value = "")]
     service: String,
+    /// Only instances of this health: of the service, if one is given, else as a whole.
+    #[arg(long, value_name = "HEALTH", value_parser = health)]
+    health: Option<HealthStatus>,
+    /// Only instances with this label. Several: all of them.
+    #[arg(long, value_name = "K=V", value_parser = args::label)]
+    label: Vec<(String, String)>,
     /// Go on showing what changes.
     #[arg(long)]
     watch: bool,
@@ -43,9 +49,13 @@ pub(crate) async fn run(args: InstancesArgs) -> Result<(), Failure> {
     let InstancesArgs {
         gateway,
         service,
+        health,
+        label,
         watch,
         json,
     } = args;
+    let health = health.unwrap_or_default().into();
+    let labels = label.into_iter().collect();
     let failed = |what: &str| Failure::new(1, format!("gateway {gateway}: {what}"));
     let cannot = "cannot connect; is it running, and is this its tunnel port?";
     let connected = timeout(ANSWER_LIMIT, RouterClient::connect(gateway.to_string())).await;
@@ -61,7 +71,11 @@ pub(crate) async fn run(args: InstancesArgs) -> Result<(), Failure> {
         ))
     };
     if !watch {
-        let request = ListInstancesRequest { service };
+        let request = ListInstancesRequest {
+            service,
+            health,
+            labels,
+        };
         let list = timeout(ANSWER_LIMIT, client.list_instances(request)).await;
         let list = list
             .map_err(|_| silent())?
@@ -73,7 +87,11 @@ pub(crate) async fn run(args: InstancesArgs) -> Result<(), Failure> {
         }
         return Ok(());
     }
-    let request = WatchInstancesRequest { service };
+    let request = WatchInstancesRequest {
+        service,
+        health,
+        labels,
+    };
     let events = timeout(ANSWER_LIMIT, client.watch_instances(request)).await;
     let events = events
         .map_err(|_| silent())?
@@ -93,6 +111,14 @@ pub(crate) async fn run(args: InstancesArgs) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// A health, as `grpcrouter instances` shows it.
+fn health(text: &str) -> Result<HealthStatus, String> {
+    let known = HealthStatus::from_str_name(&text.to_uppercase());
+    known
+        .filter(|health| *health != HealthStatus::Unknown)
+        .ok_or_else(|| "expected healthy, unhealthy, starting or stopping".to_owned())
 }
 
 /// Prints an instance. Whether anybody still reads: `head` and the like stop when they have enough.

@@ -211,6 +211,16 @@ async fn instances_are_listed_for_people_and_for_programs() {
     assert_eq!(object["id"], "site-7");
     assert_eq!(object["services"][0]["name"], "pkg.A");
     assert_eq!(object["labels"]["zone"], "x");
+    let with = async |flags: &[&str]| {
+        let asked = ["instances", "--gateway", &uri];
+        grpcrouter(&[&asked[..], flags].concat()).await
+    };
+    let found = with(&["--health", "unhealthy", "--label", "zone=x"]).await;
+    assert_eq!(found.stdout, expected, "{found:?}");
+    for flags in [["--health", "healthy"], ["--label", "zone=y"]] {
+        assert_eq!(with(&flags).await.stdout, "", "{flags:?}");
+    }
+    assert_eq!(with(&["--health", "well"]).await.code, Some(2));
     let none = grpcrouter(&["instances", "--gateway", &uri, "--service", "pkg.None"]).await;
     assert_eq!((none.code, &*none.stdout), (Some(0), ""));
     let wrong = grpcrouter(&["instances", "--gateway", &format!("http://{client}")]).await;

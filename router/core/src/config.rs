@@ -30,6 +30,9 @@ pub struct Config {
     pub heartbeat_interval: Duration,
     /// How long the handshake may take. 10 s.
     pub handshake_timeout: Duration,
+    /// How long an instance may take to hand over the descriptors that its gateway asked for. 60 s: 4 MiB
+    /// over a slow line.
+    pub descriptors_timeout: Duration,
 }
 
 impl Default for Config {
@@ -44,6 +47,7 @@ impl Default for Config {
             message_max: None,
             heartbeat_interval: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(10),
+            descriptors_timeout: Duration::from_secs(60),
         }
     }
 }

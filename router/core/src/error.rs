@@ -122,6 +122,9 @@ pub enum TunnelError {
     /// The peer makes us answer faster than it reads.
     #[error("the peer does not read: {0} bytes are queued for it")]
     NotReading(usize),
+    /// The peer sent a chunk of descriptors that no honest peer sends.
+    #[error("a chunk of descriptors: {0}")]
+    Descriptors(&'static str),
     /// The first frames were wrong.
     #[error("handshake: {0}")]
     Handshake(String),
@@ -184,7 +187,20 @@ impl TunnelError {
             | Self::UnknownCall(_)
             | Self::DuplicateCall(_)
             | Self::TooManyBreaches(_)
+            | Self::Descriptors(_)
             | Self::Handshake(_) => (INTERNAL, "protocol-error"),
         }
     }
+}
+
+/// Why a set of descriptors that was asked for did not come. The instance's fault, or its line's; it costs
+/// the instance its reflection and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HandoverError {
+    /// What came is not what was announced.
+    #[error("the descriptors have another hash than was announced")]
+    HashMismatch,
+    /// It was not whole in time.
+    #[error("the descriptors were not whole within {0} ms")]
+    Late(u128),
 }

@@ -5,6 +5,7 @@
 //!
 //! - [`routing`]: where a call's routing key stands. [`registry`]: who is registered, and which instance
 //!   gets the next call.
+//! - [`descriptors`]: what instances hand over for reflection.
 //! - [`frame`]: the messages of a tunnel and their bytes; [`metadata`] says what of a header list travels.
 //! - [`call`]: the two halves of one call. [`table`]: many of something, under keys that never come twice.
 //! - [`window`]: credit. [`buffer`]: bytes that wait for it.
@@ -14,6 +15,7 @@
 pub mod buffer;
 pub mod call;
 pub mod config;
+pub mod descriptors;
 pub mod error;
 pub mod frame;
 pub mod message;

@@ -1,9 +1,11 @@
 //! The agent: an instance for a local gRPC server, in any language, that knows nothing of it.
 
+mod descriptors;
 mod discover;
 mod inflow;
 mod pool;
 mod probe;
+mod reflect;
 mod upstream;
 
 use std::sync::Arc;
@@ -78,7 +80,8 @@ pub struct Agent {
 
 impl Agent {
     /// Finds out what the server serves: the configured names, else what reflection lists, else `*`.
-    /// Without names it waits for the server to be up, and says so.
+    /// Without names it waits for the server to be up, and says so. What reflection describes of the
+    /// services is handed over to the gateways, unless the configuration has descriptors.
     pub async fn discover(mut config: AgentConfig, dialer: Arc<dyn Dialer>, clock: Clock) -> Self {
         let upstream = Upstream::new(
             config.upstream.clone(),
@@ -88,6 +91,11 @@ impl Agent {
         if config.instance.services.is_empty() {
             config.instance.services = Self::wait_for_services(&config, &upstream).await;
         }
+        if config.instance.descriptors.is_none() {
+            config.instance.descriptors = Self::descriptors(&config, &upstream).await;
+        }
+        // The server is asked over HTTP/2, again and again: its connection may be lost.
+        config.instance.health_watch = None;
         let service = upstream.clone();
         let (instance, handle) = Instance::new(config.instance.clone(), service, dialer, clock);
         // Nothing is promised before the server was seen, and each of its services.
@@ -129,6 +137,17 @@ impl Agent {
             }
             tokio::time::sleep(config.probe_interval).await;
         }
+    }
+
+    /// What the server describes of its services. Without it there is no reflection through gateways, and
+    /// all else works.
+    async fn descriptors(config: &AgentConfig, upstream: &Upstream) -> Option<bytes::Bytes> {
+        let services = &config.instance.services;
+        let collected = descriptors::collect(upstream, services, config.probe_timeout).await;
+        collected.unwrap_or_else(|error| {
+            info!("upstream {}: no descriptors: {error}", config.upstream);
+            None
+        })
     }
 
     /// What it registers.

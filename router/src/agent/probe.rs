@@ -7,11 +7,10 @@ use grpcrouter_proto::v1::HealthStatus;
 use tokio::time::timeout;
 use tonic::Code;
 use tonic_health::pb::HealthCheckRequest;
-use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 use tracing::info;
 
-use crate::instance::InstanceHandle;
+use crate::instance::{InstanceHandle, health_of};
 
 use super::AgentConfig;
 use super::upstream::Upstream;
@@ -32,10 +31,10 @@ async fn probe(
     };
     let answer = timeout(limit, client.check(request)).await;
     match answer.map_err(|_| format!("no answer within {limit:?}"))? {
-        Ok(response) => Ok(match response.into_inner().status() {
-            ServingStatus::NotServing => HealthStatus::Unhealthy,
-            _ => HealthStatus::Healthy,
-        }),
+        Ok(response) => {
+            let health = health_of(response.into_inner().status());
+            Ok(health.unwrap_or(HealthStatus::Healthy))
+        }
         Err(status) => match status.code() {
             Code::Unavailable | Code::DeadlineExceeded => Err(status.message().to_owned()),
             _ => Ok(HealthStatus::Healthy),

@@ -52,8 +52,16 @@ impl Service<Request<RequestBody>> for Upstream {
         let pool = self.pool.clone();
         Box::pin(async move {
             let (parts, body) = request.into_parts();
+            let call = match body.into_call() {
+                Ok(call) => call,
+                Err(body) => {
+                    let body = tonic::body::Body::new(http_body_util::Full::new(body));
+                    let answer = small(&pool, Request::from_parts(parts, body)).await;
+                    return Ok(answer.unwrap_or_else(Failure::into_response));
+                }
+            };
             let request = Request::from_parts(parts, ());
-            let mut upload = Upload::new(body.into_call());
+            let mut upload = Upload::new(call);
             let response = match attempt(&pool, &request, &mut upload).await {
                 // The server did nothing with it: the same call once more, elsewhere.
                 Err(failure) if failure.is_safe_to_repeat() && upload.kept.is_some() => {

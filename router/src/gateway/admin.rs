@@ -2,6 +2,7 @@
 //!
 //! `Register` never comes here: it is carried below, without a codec.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::pin::Pin;
@@ -10,7 +11,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use futures_core::Stream;
-use grpcrouter_core::registry::Change;
+use grpcrouter_core::registry::{Filter, Watch};
 use grpcrouter_proto::v1::{
     HealthCheckRequest, HealthCheckResponse, HealthStatus, InstanceEvent, ListInstancesRequest,
     ListInstancesResponse, WatchInstancesRequest, instance_event::Kind,
@@ -59,13 +60,13 @@ impl Admin {
         Self { shared }
     }
 
-    fn list(&self, request: &ListInstancesRequest) -> ListInstancesResponse {
-        self.shared
-            .directory
-            .read(|registry| ListInstancesResponse {
-                instances: registry.list(&request.service),
-                revision: registry.revision(),
-            })
+    fn list(&self, request: ListInstancesRequest) -> Result<ListInstancesResponse, Status> {
+        let filter = filter(request.service, request.health, request.labels)?;
+        let directory = &self.shared.directory;
+        Ok(directory.read(|registry| ListInstancesResponse {
+            instances: registry.find(&filter),
+            revision: registry.revision(),
+        }))
     }
 
     /// The health of an instance's service, of an instance, or of a service wherever it is.
@@ -88,8 +89,9 @@ impl Admin {
 
     /// The instances there are, then what changes, in order and without a gap. A watcher that falls
     /// behind is cut off: it asks again and starts over.
-    fn watch(&self, request: WatchInstancesRequest) -> Events {
-        let (instances, revision, mut changes) = self.shared.directory.watch(&request.service);
+    fn watch(&self, filter: Filter) -> Events {
+        let (instances, revision, mut changes) = self.shared.directory.watch(&filter);
+        let mut watch = Watch::new(filter, &instances);
         let mut drain = self.shared.drain.subscribe();
         Box::pin(async_stream::stream! {
             for instance in instances {
@@ -107,8 +109,7 @@ impl Admin {
                     }
                 };
                 match change {
-                    Ok(change) if concerns(&change, &request.service) => yield Ok(change.into()),
-                    Ok(_) => {}
+                    Ok(change) => if let Some(event) = watch.event(change) { yield Ok(event) },
                     Err(RecvError::Lagged(missed)) => {
                         let say = format!("the watcher fell {missed} changes behind: watch again");
                         yield Err(GatewayStatus::new(Code::ResourceExhausted, Reason::Limit, say).into());
@@ -121,8 +122,25 @@ impl Admin {
     }
 }
 
-fn concerns(change: &Change, service: &str) -> bool {
-    service.is_empty() || change.concerns(service)
+/// What a request asks for.
+fn filter(
+    service: String,
+    health: i32,
+    labels: BTreeMap<String, String>,
+) -> Result<Filter, Status> {
+    let health = HealthStatus::try_from(health).map_err(|_| {
+        let message = format!("health: {health} is no HealthStatus");
+        Status::from(GatewayStatus::new(
+            Code::InvalidArgument,
+            Reason::BadRequest,
+            message,
+        ))
+    })?;
+    Ok(Filter {
+        service,
+        health: (health != HealthStatus::Unknown).then_some(health),
+        labels,
+    })
 }
 
 fn event(
@@ -162,14 +180,14 @@ where
                 .to_owned();
             Ok(match method.as_str() {
                 "ListInstances" => {
-                    let answer = move |request: ListInstancesRequest| Ok(admin.list(&request));
+                    let answer = move |request: ListInstancesRequest| admin.list(request);
                     grpc().unary(Unary(answer), request).await
                 }
                 "HealthCheck" => {
                     let answer = move |request: HealthCheckRequest| Ok(admin.health(&request));
                     grpc().unary(Unary(answer), request).await
                 }
-                "WatchInstances" => grpc().server_streaming(Watch(admin), request).await,
+                "WatchInstances" => grpc().server_streaming(Watching(admin), request).await,
                 _ => {
                     let message = "grpcrouter.v1.Router has no such method";
                     let status =
@@ -202,14 +220,20 @@ where
 }
 
 /// `WatchInstances`, as tonic's service.
-struct Watch(Admin);
+struct Watching(Admin);
 
-impl tonic::server::ServerStreamingService<WatchInstancesRequest> for Watch {
+impl tonic::server::ServerStreamingService<WatchInstancesRequest> for Watching {
     type Response = InstanceEvent;
     type ResponseStream = Events;
     type Future = Ready<Result<Response<Events>, Status>>;
 
     fn call(&mut self, request: Request<WatchInstancesRequest>) -> Self::Future {
-        ready(Ok(Response::new(self.0.watch(request.into_inner()))))
+        let WatchInstancesRequest {
+            service,
+            health,
+            labels,
+        } = request.into_inner();
+        let filter = filter(service, health, labels);
+        ready(filter.map(|filter| Response::new(self.0.watch(filter))))
     }
 }

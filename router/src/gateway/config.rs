@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use grpcrouter_core::Config;
+use grpcrouter_core::descriptors::DescriptorLimits;
 use grpcrouter_core::registry::RegistryLimits;
 use grpcrouter_core::routing::Routes;
 
@@ -19,6 +20,8 @@ pub struct GatewayConfig {
     pub routes: Routes,
     /// What the registry may hold.
     pub registry: RegistryLimits,
+    /// What it holds of its instances' descriptors, for server reflection.
+    pub descriptors: DescriptorLimits,
     /// HTTP/2 stream window towards clients, in bytes: what a client may send ahead of the tunnel.
     /// 80 KiB, as a call's window on the tunnel.
     pub client_window: u32,
@@ -50,6 +53,7 @@ impl Default for GatewayConfig {
             tunnel: Config::default(),
             routes: Routes::new(),
             registry: RegistryLimits::default(),
+            descriptors: DescriptorLimits::default(),
             client_window: 80 * 1024,
             max_streams: 1_024,
             max_connections: 16_384,

@@ -19,7 +19,7 @@ use crate::net::{BoxIo, Prefixed};
 use crate::tunnel::{H2Transport, Payload};
 
 use super::listen::Serves;
-use super::{Shared, admin, health, register, relay, respond};
+use super::{Shared, admin, health, reflection, register, relay, respond};
 
 /// How soon to try again to widen a connection's windows.
 const WIDEN_AGAIN: std::time::Duration = std::time::Duration::from_millis(10);
@@ -121,6 +121,12 @@ fn dispatch(
     } else if health::is_health(path) && !pinned {
         tokio::spawn(h2_service::serve(
             health::service(shared.clone()),
+            request,
+            respond,
+        ));
+    } else if reflection::is_reflection(path) && !pinned {
+        tokio::spawn(h2_service::serve(
+            reflection::Reflection::new(shared.clone()),
             request,
             respond,
         ));

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use grpcrouter_core::registry::{
-    Change, Choice, Identity, InvalidRegistration, Key, Load, PickError, Picked, RegisterError,
-    Registration, Registry, RegistryLimits, Wanted,
+    Change, Choice, Filter, Identity, InvalidRegistration, Key, Load, PickError, Picked,
+    RegisterError, Registration, Registry, RegistryLimits, Wanted,
 };
 use grpcrouter_core::{Gateway, tunnel};
 use grpcrouter_proto::v1::{Instance, InstanceInfo, ServiceInfo};
@@ -99,11 +99,14 @@ impl Directory {
         self.publish(registry);
     }
 
-    /// The instances, the revision that they are of, and the changes from there on.
-    pub(super) fn watch(&self, service: &str) -> (Vec<Instance>, u64, broadcast::Receiver<Change>) {
+    /// The instances that match, the revision that they are of, and the changes from there on.
+    pub(super) fn watch(
+        &self,
+        filter: &Filter,
+    ) -> (Vec<Instance>, u64, broadcast::Receiver<Change>) {
         let registry = self.lock();
         (
-            registry.list(service),
+            registry.find(filter),
             registry.revision(),
             self.changes.subscribe(),
         )

@@ -4,6 +4,7 @@ mod access;
 mod admin;
 mod config;
 mod connection;
+mod descriptors;
 mod directory;
 mod gauges;
 mod health;
@@ -11,6 +12,7 @@ mod inflow;
 mod listen;
 mod mount;
 mod open;
+mod reflection;
 mod register;
 mod relay;
 mod request;
@@ -31,6 +33,7 @@ pub use config::{Bound, GatewayConfig};
 pub use gauges::{Counted, Gauge, Gauges};
 pub use mount::{GatewayBody, GatewayService};
 
+use descriptors::Descriptors;
 use directory::Directory;
 use listen::Serves;
 
@@ -63,6 +66,7 @@ struct Shared {
     clock: Clock,
     directory: Directory,
     routes: ArcSwap<Routes>,
+    descriptors: Descriptors,
     gauges: Gauges,
     /// Whether the gateway drains.
     drain: watch::Sender<bool>,
@@ -80,6 +84,7 @@ impl Gateway {
         }
         let directory = Directory::new(config.registry.clone(), config.seed);
         let routes = ArcSwap::from_pointee(config.routes.clone());
+        let descriptors = Descriptors::new(config.descriptors.clone());
         let drain = watch::Sender::new(false);
         let gauges = Gauges::default();
         Self {
@@ -88,6 +93,7 @@ impl Gateway {
                 clock,
                 directory,
                 routes,
+                descriptors,
                 gauges,
                 drain,
             }),

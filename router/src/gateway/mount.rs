@@ -30,7 +30,7 @@ use super::access::Access;
 use super::inflow::{BodySource, Inflow};
 use super::open::{Answer, Failure, Opening, Placed};
 use super::request::{Ingress, Refusal};
-use super::{Counted, Shared, admin, health, register, respond};
+use super::{Counted, Shared, admin, health, reflection, register, respond};
 
 /// The most that is given to the server at a time, in bytes.
 const PIECE: usize = 16 * 1024;
@@ -71,8 +71,13 @@ where
                 let response = admin::Admin::new(shared).call(request).await?;
                 return Ok(response.map(|body| GatewayBody(Kind::Tonic(body))));
             }
-            if health::is_health(path) && !request.headers().contains_key(INSTANCE) {
+            let pinned = request.headers().contains_key(INSTANCE);
+            if health::is_health(path) && !pinned {
                 let response = health::service(shared).call(request).await?;
+                return Ok(response.map(|body| GatewayBody(Kind::Tonic(body))));
+            }
+            if reflection::is_reflection(path) && !pinned {
+                let response = reflection::Reflection::new(shared).call(request).await?;
                 return Ok(response.map(|body| GatewayBody(Kind::Tonic(body))));
             }
             Ok(relay(shared, request).await)

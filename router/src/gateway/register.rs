@@ -87,6 +87,7 @@ impl Session<'_> {
                             "registered"
                         );
                         self.key = Some(key);
+                        self.shared.descriptors.announce(key, &info, driver.link());
                     }
                     Err(refused) => {
                         let message = &refused.message;
@@ -106,13 +107,17 @@ impl Session<'_> {
                 info!(instance = self.name, "drains");
                 directory.set_draining(key);
             }
-            (GatewayEvent::Health(_) | GatewayEvent::Unregistering, None) => {}
+            (GatewayEvent::Descriptors(outcome), Some(key)) => {
+                self.shared.descriptors.brought(key, &self.name, outcome);
+            }
+            (_, None) => {}
         }
     }
 
     fn ended(&self, error: &TunnelError) {
         if let Some(key) = self.key {
             self.shared.directory.remove(key);
+            self.shared.descriptors.leave(key);
             info!(instance = self.name, "tunnel ended: {error}");
         } else {
             debug!(instance = self.name, "no tunnel: {error}");

@@ -16,18 +16,40 @@ use crate::tunnel::{Call, Taken};
 /// A call that was cut ends in an error, never as if the client had ended it.
 #[derive(Debug)]
 pub struct RequestBody {
-    call: Arc<Call<grpcrouter_core::Instance>>,
+    source: Source,
     ended: bool,
+}
+
+#[derive(Debug)]
+enum Source {
+    Call(Arc<Call<grpcrouter_core::Instance>>),
+    /// All of it, from this process.
+    Whole(Bytes),
 }
 
 impl RequestBody {
     pub(crate) fn new(call: Arc<Call<grpcrouter_core::Instance>>) -> Self {
-        Self { call, ended: false }
+        Self {
+            source: Source::Call(call),
+            ended: false,
+        }
     }
 
-    /// The call underneath, for a reader that takes no more than its next hop takes.
-    pub(crate) fn into_call(self) -> Arc<Call<grpcrouter_core::Instance>> {
-        self.call
+    /// The body of a request that this process makes itself.
+    pub(super) fn whole(body: Bytes) -> Self {
+        Self {
+            source: Source::Whole(body),
+            ended: false,
+        }
+    }
+
+    /// The call underneath, for a reader that takes no more than its next hop takes; or all of a request
+    /// that this process makes itself.
+    pub(crate) fn into_call(self) -> Result<Arc<Call<grpcrouter_core::Instance>>, Bytes> {
+        match self.source {
+            Source::Call(call) => Ok(call),
+            Source::Whole(body) => Err(body),
+        }
     }
 }
 
@@ -42,7 +64,15 @@ impl Body for RequestBody {
         if self.ended {
             return Poll::Ready(None);
         }
-        match ready!(self.call.poll_take(cx, PIECE)) {
+        let call = match &mut self.source {
+            Source::Call(call) => call,
+            Source::Whole(body) => {
+                let body = std::mem::take(body);
+                self.ended = true;
+                return Poll::Ready(Some(Ok(Frame::data(body))));
+            }
+        };
+        match ready!(call.poll_take(cx, PIECE)) {
             Taken::Received(Received::Data(data)) => Poll::Ready(Some(Ok(Frame::data(data)))),
             Taken::Received(Received::End(())) => {
                 self.ended = true;

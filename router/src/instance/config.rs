@@ -20,6 +20,13 @@ pub struct InstanceConfig {
     pub services: Vec<String>,
     /// How its services are at first.
     pub health: HealthStatus,
+    /// How long the service may take to say how it is, before the first registration and whenever it is asked
+    /// anew. 2 s. Where it answers `grpc.health.v1.Health/Watch`, as `tonic_health`'s does, each of `services`
+    /// is watched in this process, and what it says reaches the gateways as
+    /// [`InstanceHandle::set_health`](super::InstanceHandle::set_health) would; `*` is as the server is as a
+    /// whole. Of a service that it does not know, or where it has no such method, nothing changes. None: it
+    /// is not asked.
+    pub health_watch: Option<Duration>,
     /// Routing keys that belong to it: recorded and listed, not used for routing yet.
     pub keys: Vec<String>,
     /// Words about it for people and selectors.
@@ -30,6 +37,11 @@ pub struct InstanceConfig {
     pub version: String,
     /// Handed to the gateway as they are.
     pub credentials: bytes::Bytes,
+    /// An encoded `FileDescriptorSet` of its services and all that they import, such as
+    /// `tonic_prost_build`'s `file_descriptor_set_path` writes. Each gateway gets it at most once a tunnel, and
+    /// answers server reflection from it; none, or one that is past the gateway's limit (4 MiB): no
+    /// reflection.
+    pub descriptors: Option<bytes::Bytes>,
     /// The gateways to dial: a tunnel to each.
     pub gateways: Vec<Target>,
     /// What a tunnel may use.
@@ -56,11 +68,13 @@ impl InstanceConfig {
             id: id.into(),
             services: services.into_iter().map(Into::into).collect(),
             health: HealthStatus::Healthy,
+            health_watch: Some(Duration::from_secs(2)),
             keys: Vec::new(),
             labels: BTreeMap::new(),
             weight: 1,
             version: String::new(),
             credentials: bytes::Bytes::new(),
+            descriptors: None,
             gateways: Vec::new(),
             tunnel: Config::default(),
             dial_timeout: Duration::from_secs(10),

@@ -4,6 +4,7 @@ mod backoff;
 mod body;
 mod config;
 mod dial;
+mod health;
 mod serve;
 mod session;
 
@@ -13,6 +14,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
+use grpcrouter_core::descriptors::Announced;
 use grpcrouter_proto::v1::HealthStatus;
 use http::{Request, Response};
 use http_body::Body;
@@ -27,6 +29,7 @@ use crate::net::{Dialer, Target};
 pub use backoff::Backoff;
 pub use body::RequestBody;
 pub use config::InstanceConfig;
+pub(crate) use health::health_of;
 pub(crate) use serve::NotDispatched;
 
 use session::Session;
@@ -58,11 +61,14 @@ use session::Session;
 pub struct Instance<S> {
     shared: Arc<Shared>,
     service: S,
+    handle: InstanceHandle,
 }
 
 /// What the sessions of an instance share.
 struct Shared {
     config: InstanceConfig,
+    /// What is said of `config.descriptors` beforehand.
+    announced: Option<Announced>,
     dialer: Arc<dyn Dialer>,
     clock: Clock,
     /// Registrations attempted so far: the second part of the epoch.
@@ -151,8 +157,10 @@ where
             drain,
             registered: registered.subscribe(),
         };
+        let announced = config.descriptors.as_deref().and_then(Announced::of);
         let shared = Shared {
             config,
+            announced,
             dialer,
             clock,
             attempts: AtomicU64::new(0),
@@ -164,6 +172,7 @@ where
             Self {
                 shared: Arc::new(shared),
                 service,
+                handle: handle.clone(),
             },
             handle,
         )
@@ -180,6 +189,14 @@ where
                 return Err(InstanceError::GatewayTwice(gateway.clone()));
             }
         }
+        // Nothing is promised before the service was asked. A drain meanwhile waits no longer than that.
+        let Shared { config, .. } = &*self.shared;
+        let _watches = match config.health_watch {
+            Some(limit) => {
+                health::watch(&self.service, &config.services, &self.handle, limit).await
+            }
+            None => JoinSet::new(),
+        };
         let mut sessions = JoinSet::new();
         for gateway in 0..self.shared.config.gateways.len() {
             let session = Session::new(self.shared.clone(), gateway, self.service.clone());

@@ -166,6 +166,10 @@ where
                         link.with(|tunnel, _| tunnel.unregister("the instance drains"));
                     }
                 }
+                Notice::Role(InstanceEvent::DescriptorsWanted) => {
+                    let set = config.descriptors.clone().unwrap_or_default();
+                    link.with(|tunnel, _| tunnel.send_descriptors(set));
+                }
                 Notice::Role(InstanceEvent::Draining { answer: true }) => {}
                 Notice::Role(InstanceEvent::Draining { answer: false }) => {
                     info!("gateway {} drains", self.gateway());
@@ -266,6 +270,7 @@ where
             weight: config.weight,
             version: config.version.clone(),
             credentials: config.credentials.clone(),
+            descriptors: self.shared.announced.map(Into::into),
             ..InstanceInfo::default()
         }
     }

@@ -48,6 +48,7 @@ async fn check(client: &Client, service: &str) -> Result<i32, u32> {
     checked(&ask(client, "Check", service, None).await.answer().await)
 }
 
+/// Proves: R20
 #[tokio::test]
 async fn a_check_says_what_the_gateway_can_route() {
     const NOT_FOUND: u32 = 5;
@@ -80,6 +81,7 @@ async fn a_check_says_what_the_gateway_can_route() {
     assert_eq!(check(&client, "").await, Ok(SERVING), "the gateway itself");
 }
 
+/// Proves: R20
 #[tokio::test]
 async fn a_watch_says_each_change_once() {
     let world = World::start().await;
@@ -140,6 +142,7 @@ fn with_health() -> Handler {
     })
 }
 
+/// Proves: R21
 #[tokio::test]
 async fn a_check_of_a_named_instance_is_answered_by_that_instance() {
     let (world, client) = World::probe(with_health()).await;

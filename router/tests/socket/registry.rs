@@ -33,6 +33,7 @@ async fn answer<M: Message + Default>(client: &Client, method: &str, message: im
 async fn list(client: &Client, service: &str) -> (Vec<String>, u64) {
     let request = ListInstancesRequest {
         service: service.to_owned(),
+        ..ListInstancesRequest::default()
     };
     let list: ListInstancesResponse = answer(client, "ListInstances", request).await;
     let ids = list
@@ -72,6 +73,7 @@ async fn the_list_names_who_offers_a_service() {
     assert_eq!(list(&client, "test.None").await.0, [""; 0]);
     let request = ListInstancesRequest {
         service: "test.Other".to_owned(),
+        ..ListInstancesRequest::default()
     };
     let all: ListInstancesResponse = answer(&client, "ListInstances", request).await;
     assert_eq!(all.instances[0].labels["zone"], "x");
@@ -137,6 +139,7 @@ async fn a_watch_of_a_service_hears_of_no_other() {
     let client = Client::connect(world.tunnels).await;
     let request = WatchInstancesRequest {
         service: "test.Probe".to_owned(),
+        ..WatchInstancesRequest::default()
     };
     let mut watch = ask(&client, "WatchInstances", request).await;
     watch.head().await;
@@ -151,6 +154,50 @@ async fn a_watch_of_a_service_hears_of_no_other() {
         ("a", 2),
         "revisions count all changes"
     );
+}
+
+#[tokio::test]
+async fn a_watch_of_a_health_hears_when_instances_begin_and_cease_to_match() {
+    let world = World::start().await;
+    let client = Client::connect(world.tunnels).await;
+    let mut config = world.config("a");
+    config.labels.insert("zone".to_owned(), "x".to_owned());
+    let a = world.instance_with(config, Handler::echo()).await;
+    let b = world.instance("b", Handler::echo()).await;
+    let labels = [("zone".to_owned(), "x".to_owned())].into();
+    let request = WatchInstancesRequest {
+        service: "test.Probe".to_owned(),
+        health: HealthStatus::Unhealthy.into(),
+        labels,
+    };
+    let mut watch = ask(&client, "WatchInstances", request.clone()).await;
+    watch.head().await;
+    assert_eq!(event(&mut watch).await.kind(), Kind::SnapshotEnd);
+    b.handle.set_health("test.Probe", HealthStatus::Unhealthy);
+    for (health, kind) in [
+        (HealthStatus::Unhealthy, Kind::Added),
+        (HealthStatus::Healthy, Kind::Removed),
+        (HealthStatus::Unhealthy, Kind::Added),
+    ] {
+        a.handle.set_health("test.Probe", health);
+        let told = event(&mut watch).await;
+        assert_eq!((told.kind(), id(&told)), (kind, "a"));
+        let instance = told.instance.expect("an instance");
+        assert_eq!(instance.services[0].health(), health, "as it is now");
+    }
+    let request = ListInstancesRequest {
+        service: request.service,
+        health: request.health,
+        labels: request.labels,
+    };
+    let found: ListInstancesResponse = answer(&client, "ListInstances", request).await;
+    assert_eq!(found.instances.len(), 1);
+    let request = ListInstancesRequest {
+        health: 9,
+        ..ListInstancesRequest::default()
+    };
+    let refused = ask(&client, "ListInstances", request).await.answer().await;
+    assert_eq!((refused.status(), refused.reason()), (3, "bad-request"));
 }
 
 #[tokio::test]

@@ -127,7 +127,7 @@ impl Direction for ToGateway {
     type End = Trailers;
     type Control = register_request::Frame;
 
-    const CONTROL_FIELDS: &'static [u32] = &[1, 2, 3];
+    const CONTROL_FIELDS: &'static [u32] = &[1, 2, 3, 5];
 
     fn decode_control(body: Bytes) -> Result<Option<Self::Control>, prost::DecodeError> {
         RegisterRequest::decode(body).map(|message| message.frame)
@@ -139,7 +139,7 @@ impl Direction for ToInstance {
     type End = ();
     type Control = register_response::Frame;
 
-    const CONTROL_FIELDS: &'static [u32] = &[1, 2, 3, 5];
+    const CONTROL_FIELDS: &'static [u32] = &[1, 2, 3, 5, 6];
 
     fn decode_control(body: Bytes) -> Result<Option<Self::Control>, prost::DecodeError> {
         RegisterResponse::decode(body).map(|message| message.frame)

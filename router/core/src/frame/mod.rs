@@ -25,7 +25,7 @@ mod decode;
 mod deframe;
 mod encode;
 mod status;
-mod wire;
+pub(crate) mod wire;
 
 pub use control::{
     Direction, Inbound, InboundOf, ToGateway, ToInstance, decode, decode_request, decode_response,

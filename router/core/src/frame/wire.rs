@@ -4,7 +4,7 @@ use bytes::{BufMut, BytesMut};
 
 /// A field's value. Length-delimited values borrow from the body.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     Varint(u64),
     Fixed64(u64),
     Len(&'a [u8]),
@@ -15,9 +15,15 @@ pub(super) enum Value<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed(pub(super) &'static str);
 
+impl Malformed {
+    pub(crate) fn what(self) -> &'static str {
+        self.0
+    }
+}
+
 impl<'a> Value<'a> {
     /// A `uint32`. Longer varints are cut to 32 bits, as every protobuf library does.
-    pub(super) fn uint32(self) -> Result<u32, Malformed> {
+    pub(crate) fn uint32(self) -> Result<u32, Malformed> {
         #[allow(clippy::cast_possible_truncation)]
         self.uint64().map(|value| value as u32)
     }
@@ -36,7 +42,7 @@ impl<'a> Value<'a> {
         }
     }
 
-    pub(super) fn bytes(self) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn bytes(self) -> Result<&'a [u8], Malformed> {
         match self {
             Self::Len(value) => Ok(value),
             _ => Err(Malformed(
@@ -47,10 +53,10 @@ impl<'a> Value<'a> {
 }
 
 /// Splits a message into its fields: number and value. Ends at the first error.
-pub(super) struct Fields<'a>(&'a [u8]);
+pub(crate) struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    pub(super) fn new(message: &'a [u8]) -> Self {
+    pub(crate) fn new(message: &'a [u8]) -> Self {
         Self(message)
     }
 

@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use grpcrouter_proto::v1::{Instance, InstanceEvent, instance_event};
 
-use super::registration::CATCH_ALL;
-
 /// One change of the registry. Each has the revision after the one before, without gaps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
@@ -32,15 +30,6 @@ pub enum ChangeKind {
     Updated,
     /// It is gone.
     Removed,
-}
-
-impl Change {
-    /// Whether this belongs to a watch of `service`; the empty name watches everything.
-    #[must_use]
-    pub fn concerns(&self, service: &str) -> bool {
-        let is_match = |name: &str| name == service || name == CATCH_ALL;
-        service.is_empty() || self.instance.services.iter().any(|s| is_match(&s.name))
-    }
 }
 
 impl From<Change> for InstanceEvent {

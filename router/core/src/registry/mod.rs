@@ -8,9 +8,10 @@
 //! - `rotation`: round robin by weight; `ring`: consistent hashing
 //! - `pick`: the choice for a call
 //! - `view`: lists and health, for people and load balancers
-//! - `changes`: what watchers see
+//! - `changes`: what watchers see; `filter`: which of it concerns them
 
 mod changes;
+mod filter;
 mod identity;
 mod limits;
 mod pick;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use grpcrouter_proto::v1::{HealthStatus, ServiceInfo};
 
 pub use self::changes::{Change, ChangeKind};
+pub use self::filter::{Filter, Watch};
 pub use self::identity::{Epoch, Identity, InstanceId};
 pub use self::limits::RegistryLimits;
 pub use self::pick::{Choice, Load, PickError, Picked, Wanted};
@@ -45,7 +47,7 @@ use self::rotation::{Place, Rotation};
 ///
 /// A call came: [`pick`](Self::pick). One that is counted has ended: [`release`](Self::release).
 ///
-/// Getters: [`list`](Self::list), [`service_health`](Self::service_health),
+/// Getters: [`list`](Self::list), [`find`](Self::find), [`service_health`](Self::service_health),
 /// [`instance_health`](Self::instance_health), [`revision`](Self::revision), [`len`](Self::len).
 #[derive(Debug)]
 pub struct Registry<T> {

@@ -4,7 +4,7 @@ use grpcrouter_proto::v1::{HealthStatus, Instance, ServiceInfo};
 
 use super::pick::leaves_to_any;
 use super::registration::CATCH_ALL;
-use super::{Entry, Registry};
+use super::{Entry, Filter, Registry};
 
 impl<T: Clone> Registry<T> {
     /// The instances that offer a service, by name or with `*`, ordered by id; the empty name lists
@@ -16,6 +16,20 @@ impl<T: Clone> Registry<T> {
             .filter(|e| service.is_empty() || e.registration.offer(service).is_some())
             .map(Entry::snapshot)
             .collect()
+    }
+
+    /// The instances that match a filter, ordered by id.
+    #[must_use]
+    pub fn find(&self, filter: &Filter) -> Vec<Instance> {
+        let mut found = self.list(&filter.service);
+        found.retain(|instance| filter.matches(instance));
+        found
+    }
+
+    /// The services that live instances declare by name, in order.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        let names = self.offerings.keys().map(String::as_str);
+        names.filter(|name| *name != CATCH_ALL)
     }
 
     /// The health of a service over all instances: `HEALTHY` if a call of it would be given to one,

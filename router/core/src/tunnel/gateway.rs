@@ -11,7 +11,8 @@ use http::{HeaderMap, HeaderValue};
 
 use crate::call::{Call, RecvHalf, SendHalf, message_limit};
 use crate::config::{Config, MAX_FRAME_MIN, REVISIONS, common_revision};
-use crate::error::{OpenError, TunnelError};
+use crate::descriptors::Announced;
+use crate::error::{HandoverError, OpenError, TunnelError};
 use crate::frame::encode_open;
 use crate::metadata::is_forwarded_request;
 use crate::table::Key;
@@ -27,6 +28,9 @@ pub enum GatewayEvent {
     Registering(Box<InstanceInfo>),
     /// The health of these services changed.
     Health(Vec<ServiceInfo>),
+    /// The set that [`Tunnel::request_descriptors`] asked for: whole, with the hash that was announced; or
+    /// why it is not.
+    Descriptors(Result<Bytes, HandoverError>),
     /// It wants no new calls. They have been stopped on this tunnel already.
     Unregistering,
 }
@@ -240,6 +244,7 @@ impl Tunnel<Gateway> {
                 self.emit(GatewayEvent::Unregistering);
                 Ok(())
             }
+            (Frame::DescriptorChunk(chunk), _) => self.on_descriptor_chunk(&chunk),
             (Frame::RpcResponse(_), _) => unreachable!("hot frames are decoded by hand"),
         }
     }
@@ -290,6 +295,8 @@ impl Tunnel<Gateway> {
             revision,
         )
         .map_err(TunnelError::BadRegistration)?;
+        let announced = info.descriptors.as_ref().map(Announced::parse).transpose();
+        self.announce_descriptors(announced.map_err(TunnelError::BadRegistration)?);
         self.emit(GatewayEvent::Registering(Box::new(info)));
         Ok(())
     }

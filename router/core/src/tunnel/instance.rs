@@ -27,6 +27,8 @@ pub enum InstanceEvent {
     Registered(RegistrationAck),
     /// A call came in. Its key is to be given back with [`Tunnel::release`].
     Incoming(Key, Box<Open>),
+    /// The gateway wants the descriptors that were announced: [`Tunnel::send_descriptors`]. Told once.
+    DescriptorsWanted,
     /// No new calls come from now on. `answer` is true where this side asked for it, false where the
     /// gateway wants its instances to go elsewhere.
     Draining {
@@ -184,6 +186,10 @@ impl Tunnel<Instance> {
                     answer: drain.answer,
                 });
                 self.tell_drained();
+                Ok(())
+            }
+            (Frame::DescriptorRequest(_), _) => {
+                self.on_descriptor_request();
                 Ok(())
             }
             (Frame::RpcCall(_), _) => unreachable!("hot frames are decoded by hand"),

@@ -1,6 +1,7 @@
 //! A tunnel: one `Register` stream with its state, seen from either end.
 
 mod batch;
+mod descriptors;
 mod faults;
 mod gateway;
 mod grace;
@@ -29,6 +30,7 @@ pub use gateway::{CallRequest, GatewayEvent};
 pub use instance::{InstanceEvent, ResponseHead};
 pub use role::{Gateway, Instance, Role};
 
+use descriptors::Handover;
 use faults::Faults;
 use grace::Grace;
 use keepalive::Keepalive;
@@ -91,6 +93,8 @@ pub struct Tunnel<R: Role> {
     health: BTreeMap<String, i32>,
     /// Whether the peer has asked to drain, and answered, so that each is told once.
     drains: [bool; 2],
+    /// Descriptors on their way.
+    handover: Handover,
     deframer: Deframer,
     /// Encoded fields of the frame under construction.
     fields: BytesMut,
@@ -172,6 +176,7 @@ impl<R: Role> Tunnel<R> {
             events: VecDeque::with_capacity(PLACES),
             health: BTreeMap::new(),
             drains: [false; 2],
+            handover: Handover::default(),
             deframer: Deframer::new(config.max_frame as usize),
             fields: BytesMut::new(),
             config,
@@ -297,7 +302,9 @@ impl<R: Role> Tunnel<R> {
             Phase::Live | Phase::Draining => self.keepalive.timeout(),
             Phase::Closed => return None,
         };
-        Some(self.deadlines.first().map_or(next, |(at, _)| next.min(*at)))
+        let others = self.deadlines.first().map(|(at, _)| *at);
+        let others = others.into_iter().chain(self.handover.timeout());
+        Some(others.fold(next, Time::min))
     }
 
     /// Time passed: ends what is overdue.
@@ -311,6 +318,7 @@ impl<R: Role> Tunnel<R> {
             self.deadlines.pop_first();
             self.expire(key);
         }
+        R::give_up_descriptors(self, now);
         if self.phase != Phase::Handshake {
             if let Err(silence) = self.keepalive.on_timeout(now) {
                 self.close(TunnelError::Silent(silence.as_millis()));
@@ -406,6 +414,7 @@ impl<R: Role> Tunnel<R> {
         self.lanes.clear();
         self.grants.clear();
         self.deadlines.clear();
+        self.handover.clear();
         R::farewell(self, &error);
         self.events.push_back(Event::Closed(error));
     }

@@ -48,6 +48,9 @@ pub trait Role: Sized + sealed::Sealed {
     /// The caller takes this event.
     #[doc(hidden)]
     fn complete_event(_: &mut Tunnel<Self>, _: &mut Self::Event) {}
+    /// Time passed: descriptors that are overdue are given up.
+    #[doc(hidden)]
+    fn give_up_descriptors(_: &mut Tunnel<Self>, _: Time) {}
     /// The call's deadline passed: tells the peer.
     #[doc(hidden)]
     fn expire(tunnel: &mut Tunnel<Self>, id: u64);
@@ -110,6 +113,10 @@ impl Role for Gateway {
 
     fn complete_event(tunnel: &mut Tunnel<Self>, event: &mut Self::Event) {
         tunnel.complete_event(event);
+    }
+
+    fn give_up_descriptors(tunnel: &mut Tunnel<Self>, now: Time) {
+        tunnel.give_up_descriptors(now);
     }
 
     fn expire(tunnel: &mut Tunnel<Self>, id: u64) {

@@ -32,7 +32,7 @@ impl<R: Role> Tunnel<R> {
     /// Whether there is anything for [`Tunnel::poll_transmit`] to give.
     pub fn has_transmit(&self) -> bool {
         let due = !self.grants.is_empty() || self.keepalive.is_due();
-        !self.lanes.is_empty() || (due && self.phase != Phase::Closed)
+        !self.lanes.is_empty() || self.handover.is_due() || (due && self.phase != Phase::Closed)
     }
 
     /// The next bytes for the transport: everything in the first lane and a share of the second. Ask
@@ -42,7 +42,7 @@ impl<R: Role> Tunnel<R> {
             self.write_heartbeat(now);
             self.write_grants(now);
         }
-        if self.lanes.is_empty() {
+        if self.lanes.is_empty() && !self.handover.is_due() {
             return None;
         }
         let mut batch = self.lanes.begin_batch();
@@ -52,6 +52,7 @@ impl<R: Role> Tunnel<R> {
         {
             bulk += self.write_chunk(&mut batch, key);
         }
+        self.write_descriptors();
         self.lanes.end_batch(&mut batch);
         (!batch.is_empty()).then_some(batch)
     }

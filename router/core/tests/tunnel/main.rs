@@ -4,6 +4,7 @@
 //! ones and compares them with what a few counters say must be true.
 
 mod credit;
+mod descriptors;
 mod drain;
 mod ends;
 mod fuzz;

@@ -1,5 +1,6 @@
 //! The agent in front of servers that are scripted to the last frame.
 
+mod described;
 mod faults;
 mod pool;
 mod probing;

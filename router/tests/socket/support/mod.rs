@@ -2,6 +2,7 @@
 
 pub(crate) mod arms;
 pub(crate) mod client;
+pub(crate) mod descriptors;
 pub(crate) mod endpoint;
 pub(crate) mod far;
 pub(crate) mod fault;

@@ -78,6 +78,8 @@ impl World {
         let mut config = InstanceConfig::new(id, ["test.Probe"]);
         config.gateways.push(self.target());
         config.backoff.cap = Duration::from_millis(200);
+        // Handlers answer what they are asked, whatever it is.
+        config.health_watch = None;
         config
     }
 

@@ -58,10 +58,23 @@ impl Pair {
 
     /// Before the first frame.
     pub(crate) fn unregistered(gateway: Config, instance: Config) -> Self {
+        Self::registering(gateway, instance, v1::InstanceInfo::default())
+    }
+
+    /// Before the first frame of an instance that announces descriptors.
+    pub(crate) fn announcing(gateway: Config, set: v1::DescriptorSetInfo) -> Self {
+        let info = v1::InstanceInfo {
+            descriptors: Some(set),
+            ..v1::InstanceInfo::default()
+        };
+        Self::registering(gateway, Config::default(), info)
+    }
+
+    fn registering(gateway: Config, instance: Config, info: v1::InstanceInfo) -> Self {
         let time = Time::from_micros(1_000_000);
         let info = v1::InstanceInfo {
             instance_id: "i".into(),
-            ..v1::InstanceInfo::default()
+            ..info
         };
         Self {
             time,

@@ -79,6 +79,7 @@ impl Peek for Gateway {
             Frame::Heartbeat(_) => control("heartbeat"),
             Frame::Drain(_) => control("drain"),
             Frame::Error(_) => control("error"),
+            Frame::DescriptorRequest(_) => control("descriptor_request"),
             Frame::RpcCall(call) => Wire {
                 id: call.request_id,
                 flags: call.flags,
@@ -101,6 +102,10 @@ impl Peek for Instance {
             Frame::InstanceInfo(_) => control("instance_info"),
             Frame::Heartbeat(_) => control("heartbeat"),
             Frame::Unregister(_) => control("unregister"),
+            Frame::DescriptorChunk(chunk) => Wire {
+                data: chunk.data.len(),
+                ..control("descriptor_chunk")
+            },
             Frame::RpcResponse(response) => Wire {
                 id: response.request_id,
                 flags: response.flags,

@@ -1,0 +1,387 @@
+//! The sets of live instances: each held once, however many announced it, and for as long as one of them
+//! lives.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::registry::CATCH_ALL;
+use crate::table::Key;
+
+use super::set::{Kind, Set};
+use super::{Announced, Hash};
+
+/// What a gateway holds of descriptors at most. Every limit has a default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescriptorLimits {
+    /// The longest set that is asked for, in bytes. 4 MiB: what gRPC libraries take in one message.
+    pub max_set: usize,
+    /// Sets held at once. 256.
+    pub max_sets: usize,
+    /// What all sets take together with the index of their names, in bytes; one under way counts with the
+    /// most that it could take, 8 times its length and 64 KiB. 64 MiB. What does not fit waits until others
+    /// have gone.
+    pub max_total: usize,
+}
+
+impl Default for DescriptorLimits {
+    fn default() -> Self {
+        Self {
+            max_set: 4 * 1024 * 1024,
+            max_sets: 256,
+            max_total: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// The sets of a gateway's instances. `T` is the caller's handle of a tunnel.
+///
+/// Something happened: [`announce`](Self::announce) when an instance registered,
+/// [`arrived`](Self::arrived), [`failed`](Self::failed) or [`refuse`](Self::refuse) when what was asked for
+/// came or did not, [`leave`](Self::leave) when its tunnel ended. After any of these the caller asks whom
+/// [`poll_request`](Self::poll_request) names, until it names nobody.
+///
+/// Questions: [`file`](Self::file), [`symbol`](Self::symbol), [`extension`](Self::extension),
+/// [`extension_numbers`](Self::extension_numbers), [`services`](Self::services).
+#[derive(Debug)]
+pub struct Library<T> {
+    limits: DescriptorLimits,
+    /// The gateway's own, which answer first and never go.
+    own: Vec<(Hash, Arc<Set>)>,
+    offers: BTreeMap<Hash, Offer<T>>,
+    by_key: BTreeMap<Key, Hash>,
+    /// Offers of which somebody is to be asked, first come first.
+    waiting: BTreeMap<u64, Hash>,
+    /// Offers that are held, in the order in which they came.
+    held: BTreeMap<u64, Hash>,
+    next_place: u64,
+    /// How many sets are held or under way, and what they take.
+    sets: usize,
+    taken: usize,
+}
+
+/// A set that at least one live instance announced.
+#[derive(Debug)]
+struct Offer<T> {
+    state: State,
+    by: BTreeMap<Key, Announcer<T>>,
+    /// What those declare, and how many of them.
+    services: BTreeMap<String, usize>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// All who announced it were asked, in vain.
+    Exhausted,
+    /// Its place among those that wait.
+    Waiting(u64),
+    Asked(Key),
+    /// Its place among those that are held.
+    Held(u64, Arc<Set>),
+    /// It came, and is of no use.
+    Refused,
+}
+
+#[derive(Debug)]
+struct Announcer<T> {
+    tunnel: T,
+    size: usize,
+    services: Vec<String>,
+    asked: bool,
+}
+
+/// A file that answers a question.
+#[derive(Debug, Clone)]
+pub struct Found {
+    set: Arc<Set>,
+    file: u32,
+    /// The set that it is from: where to look first for what belongs to it.
+    pub hash: Hash,
+}
+
+impl Found {
+    /// The encoded file and, after it, what it imports, as far as that comes to at most `max` bytes.
+    #[must_use]
+    pub fn with_imports(&self, max: usize) -> Vec<Bytes> {
+        self.set.with_imports(self.file, max)
+    }
+}
+
+impl<T: Clone> Library<T> {
+    /// A library with the gateway's own sets.
+    #[must_use]
+    pub fn new(limits: DescriptorLimits, own: Vec<(Hash, Set)>) -> Self {
+        Self {
+            limits,
+            own: own.into_iter().map(|(h, set)| (h, Arc::new(set))).collect(),
+            offers: BTreeMap::new(),
+            by_key: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            held: BTreeMap::new(),
+            next_place: 0,
+            sets: 0,
+            taken: 0,
+        }
+    }
+
+    /// An instance registered, with this set to hand over. Whether it may ever be asked for it: `false`
+    /// for a set past the limits, of which nothing is kept.
+    pub fn announce(
+        &mut self,
+        key: Key,
+        announced: Announced,
+        services: Vec<String>,
+        tunnel: T,
+    ) -> bool {
+        let size = announced.size as usize;
+        if size > self.limits.max_set || Set::cost_max(size) > self.limits.max_total {
+            return false;
+        }
+        let offer = self.offers.entry(announced.hash).or_insert_with(|| Offer {
+            state: State::Exhausted,
+            by: BTreeMap::new(),
+            services: BTreeMap::new(),
+        });
+        for service in &services {
+            *offer.services.entry(service.clone()).or_default() += 1;
+        }
+        let asked = false;
+        let announcer = Announcer {
+            tunnel,
+            size,
+            services,
+            asked,
+        };
+        offer.by.insert(key, announcer);
+        self.by_key.insert(key, announced.hash);
+        self.enqueue(announced.hash);
+        true
+    }
+
+    /// Whom to ask next. Nobody while there is no room.
+    pub fn poll_request(&mut self) -> Option<(Key, T)> {
+        let (&place, &hash) = self.waiting.first_key_value()?;
+        let offer = self.offers.get_mut(&hash)?;
+        let (&key, announcer) = offer.by.iter_mut().find(|(_, by)| !by.asked)?;
+        let cost = Set::cost_max(announcer.size);
+        if self.sets >= self.limits.max_sets || self.taken + cost > self.limits.max_total {
+            return None;
+        }
+        self.sets += 1;
+        self.taken += cost;
+        announcer.asked = true;
+        offer.state = State::Asked(key);
+        let tunnel = announcer.tunnel.clone();
+        self.waiting.remove(&place);
+        Some((key, tunnel))
+    }
+
+    /// The set that this instance was asked for came.
+    pub fn arrived(&mut self, key: Key, set: Set) {
+        let Some(hash) = self.end_request(key) else {
+            return;
+        };
+        self.sets += 1;
+        self.taken += set.cost();
+        let place = self.place();
+        self.held.insert(place, hash);
+        if let Some(offer) = self.offers.get_mut(&hash) {
+            offer.state = State::Held(place, Arc::new(set));
+        }
+    }
+
+    /// The set that this instance was asked for did not come: another is asked, if there is one.
+    pub fn failed(&mut self, key: Key) {
+        if let Some(hash) = self.end_request(key) {
+            self.enqueue(hash);
+        }
+    }
+
+    /// The set that this instance was asked for came as announced, and is of no use: nobody is asked for
+    /// it again while somebody announces it.
+    pub fn refuse(&mut self, key: Key) {
+        if let Some(hash) = self.end_request(key)
+            && let Some(offer) = self.offers.get_mut(&hash)
+        {
+            offer.state = State::Refused;
+        }
+    }
+
+    /// The instance's tunnel ended. What it alone brought goes with it.
+    pub fn leave(&mut self, key: Key) {
+        self.failed(key);
+        let Some(hash) = self.by_key.remove(&key) else {
+            return;
+        };
+        let Some(offer) = self.offers.get_mut(&hash) else {
+            return;
+        };
+        let services = offer.by.remove(&key).map(|by| by.services);
+        for service in services.unwrap_or_default() {
+            if let Some(count) = offer.services.get_mut(&service) {
+                *count -= 1;
+                if *count == 0 {
+                    offer.services.remove(&service);
+                }
+            }
+        }
+        let (is_last, all_asked) = (offer.by.is_empty(), offer.by.values().all(|by| by.asked));
+        match &offer.state {
+            State::Waiting(place) if all_asked => {
+                self.waiting.remove(place);
+                offer.state = State::Exhausted;
+            }
+            State::Held(place, set) if is_last => {
+                self.held.remove(place);
+                self.sets -= 1;
+                self.taken -= set.cost();
+            }
+            _ => {}
+        }
+        if is_last {
+            self.offers.remove(&hash);
+        }
+    }
+
+    /// The services that sets describe and that those who announced them offer: the gateway's own, and of
+    /// an instance that offers `*`, all. Names may come more than once.
+    pub fn services(&self) -> impl Iterator<Item = &str> {
+        let own = self.own.iter().flat_map(|(_, set)| set.services());
+        let open = self.held_offers().filter(|(_, _, offer)| offer.is_open());
+        own.chain(open.flat_map(|(_, set, _)| set.services()))
+    }
+
+    /// The file of this name, in the set `first` if it is there.
+    #[must_use]
+    pub fn file(&self, name: &str, first: Option<Hash>) -> Option<Found> {
+        self.search(first, |set, _| set.file(name))
+    }
+
+    /// The file that describes a symbol, in the set `first` if it is there. Of services and their methods
+    /// only those count that an instance offers which announced the set.
+    #[must_use]
+    pub fn symbol(&self, name: &str, first: Option<Hash>) -> Option<Found> {
+        self.search(first, |set, offer| {
+            let symbol = set.symbol(name)?;
+            let service = match symbol.kind {
+                Kind::Service => Some(name),
+                Kind::Method => name.rsplit_once('.').map(|(service, _)| service),
+                Kind::Other => None,
+            };
+            let offers = |service| offer.is_none_or(|offer| offer.offers(service));
+            service.is_none_or(offers).then_some(symbol.file)
+        })
+    }
+
+    /// The file that extends a message by this field number, in the set `first` if it is there.
+    #[must_use]
+    pub fn extension(&self, extended: &str, number: i32, first: Option<Hash>) -> Option<Found> {
+        self.search(first, |set, _| set.extension(extended, number))
+    }
+
+    /// The numbers by which a message is extended; none where no set knows the message. Of several sets
+    /// that know it, those of the first.
+    #[must_use]
+    pub fn extension_numbers(&self, extended: &str, first: Option<Hash>) -> Option<Vec<i32>> {
+        let found = self.search(first, |set, _| set.symbol(extended).map(|s| s.file))?;
+        let mut numbers: Vec<_> = found.set.extensions(extended).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        Some(numbers)
+    }
+
+    #[cfg(test)]
+    pub(super) fn holds_nothing(&self) -> bool {
+        let empty = self.offers.is_empty() && self.by_key.is_empty();
+        empty && self.waiting.is_empty() && self.held.is_empty() && self.sets + self.taken == 0
+    }
+
+    /// Whether what is counted is what there is, and within the limits.
+    #[cfg(test)]
+    pub(super) fn is_sound(&self) -> bool {
+        let asked = self.offers.values().filter_map(|offer| match offer.state {
+            State::Asked(key) => offer.by.get(&key).map(|by| Set::cost_max(by.size)),
+            _ => None,
+        });
+        let costs: Vec<usize> = self
+            .held_offers()
+            .map(|(_, set, _)| set.cost())
+            .chain(asked)
+            .collect();
+        let announcers: usize = self.offers.values().map(|offer| offer.by.len()).sum();
+        (self.sets, self.taken) == (costs.len(), costs.iter().sum())
+            && self.sets <= self.limits.max_sets
+            && self.taken <= self.limits.max_total
+            && announcers == self.by_key.len()
+            && self.offers.values().all(|offer| !offer.by.is_empty())
+    }
+
+    /// The gateway's own sets, then `first`, then all in the order in which they came.
+    fn search(
+        &self,
+        first: Option<Hash>,
+        look: impl Fn(&Set, Option<&Offer<T>>) -> Option<u32>,
+    ) -> Option<Found> {
+        let own = self.own.iter().map(|(hash, set)| (*hash, set, None));
+        let held = || self.held_offers().map(|(h, set, o)| (h, set, Some(o)));
+        let preferred = held().filter(|(hash, ..)| Some(*hash) == first);
+        own.chain(preferred)
+            .chain(held())
+            .find_map(|(hash, set, offer)| {
+                let file = look(set, offer)?;
+                let set = set.clone();
+                Some(Found { set, file, hash })
+            })
+    }
+
+    fn held_offers(&self) -> impl Iterator<Item = (Hash, &Arc<Set>, &Offer<T>)> {
+        self.held.values().filter_map(|hash| {
+            let offer = self.offers.get(hash)?;
+            match &offer.state {
+                State::Held(_, set) => Some((*hash, set, offer)),
+                _ => None,
+            }
+        })
+    }
+
+    /// Puts an offer that nobody asked for in line, if there is somebody to ask.
+    fn enqueue(&mut self, hash: Hash) {
+        let place = self.place();
+        if let Some(offer) = self.offers.get_mut(&hash)
+            && matches!(offer.state, State::Exhausted)
+            && offer.by.values().any(|by| !by.asked)
+        {
+            offer.state = State::Waiting(place);
+            self.waiting.insert(place, hash);
+        }
+    }
+
+    /// Takes back what was set aside for what this instance was asked for.
+    fn end_request(&mut self, key: Key) -> Option<Hash> {
+        let hash = *self.by_key.get(&key)?;
+        let offer = self.offers.get_mut(&hash)?;
+        if !matches!(offer.state, State::Asked(asked) if asked == key) {
+            return None;
+        }
+        offer.state = State::Exhausted;
+        self.sets -= 1;
+        self.taken -= Set::cost_max(offer.by.get(&key)?.size);
+        Some(hash)
+    }
+
+    fn place(&mut self) -> u64 {
+        self.next_place += 1;
+        self.next_place
+    }
+}
+
+impl<T> Offer<T> {
+    fn is_open(&self) -> bool {
+        self.services.contains_key(CATCH_ALL)
+    }
+
+    fn offers(&self, service: &str) -> bool {
+        self.is_open() || self.services.contains_key(service)
+    }
+}
