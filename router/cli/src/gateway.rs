@@ -8,6 +8,7 @@ use clap::Args;
 use grpcrouter::{Clock, Gateway, GatewayConfig, Listener, TcpListener, TunnelConfig};
 use tracing::{info, warn};
 
+use crate::routes::{RouteArgs, names};
 use crate::{Failure, Stop, args, asked_twice};
 
 const ABOUT_BOUND: &str = "\
@@ -49,6 +50,8 @@ pub(crate) struct GatewayArgs {
     /// How long a client may be silent before it is pinged, and may take to answer.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = args::time)]
     client_keepalive: Duration,
+    #[command(flatten)]
+    routes: RouteArgs,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -116,8 +119,12 @@ impl GatewayArgs {
 }
 
 /// Runs a gateway until it is told to stop, then drains it.
-pub(crate) async fn run(args: GatewayArgs) -> Result<(), Failure> {
+pub(crate) async fn run(mut args: GatewayArgs) -> Result<(), Failure> {
     args.check()?;
+    let loaded = args.routes.load().map_err(|line| Failure::new(2, line))?;
+    if loaded.services().next().is_some() {
+        info!(services = names(&loaded), "routes");
+    }
     let clients = bind(args.listen).await?;
     let tunnels = match args.tunnel_listen {
         Some(addr) => Some(bind(addr).await?),
@@ -128,7 +135,13 @@ pub(crate) async fn run(args: GatewayArgs) -> Result<(), Failure> {
         Some(tunnels) => tunnels.local_addr()?,
         None => client_addr,
     };
-    let gateway = Gateway::new(config(args), Clock::start());
+    let GatewayArgs { routes, .. } = &mut args;
+    let routes = std::mem::take(routes);
+    let mut config = config(args);
+    config.routes = loaded;
+    let gateway = Gateway::new(config, Clock::start());
+    let reloaded = gateway.clone();
+    routes.reload(move |routes| reloaded.set_routes(routes))?;
     let bound = gateway.bound();
     info!(
         bytes = bound.fixed,

@@ -5,6 +5,7 @@ mod args;
 mod gateway;
 mod instances;
 mod logs;
+mod routes;
 
 use std::io;
 use std::process::ExitCode;

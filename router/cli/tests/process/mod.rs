@@ -94,8 +94,17 @@ impl Process {
 
     /// Sends SIGTERM.
     pub(crate) async fn terminate(&mut self) {
+        self.signal("-TERM").await;
+    }
+
+    /// Sends SIGHUP.
+    pub(crate) async fn hang_up(&mut self) {
+        self.signal("-HUP").await;
+    }
+
+    async fn signal(&mut self, signal: &str) {
         let id = self.child.id().expect("it runs").to_string();
-        let kill = Command::new("kill").args(["-TERM", &id]).status();
+        let kill = Command::new("kill").args([signal, &id]).status();
         assert!(kill.await.expect("kill").success());
     }
 

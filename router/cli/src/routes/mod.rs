@@ -1,0 +1,73 @@
+//! How calls are routed by key, with no generated code: a file, and lines on the command line.
+//!
+//! Both become [`Spec`]s, which one place checks and turns into routes.
+
+mod file;
+mod line;
+mod spec;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use grpcrouter::routing::{Routes, ServiceRoutes};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{error, info};
+
+use line::RouteLine;
+use spec::Services;
+
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Routing by a key")]
+pub(crate) struct RouteArgs {
+    /// Routes of services and methods, as TOML (see README, Routing by a key). Read again on SIGHUP; a
+    /// file with a mistake is refused whole, and the routes stay as they are.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A route: SERVICE[/METHOD]=WHAT,... where WHAT is one of metadata:NAME, header:NAME, path:/PREFIX,
+    /// service, method, field:NUMBER[:TYPE], pinned, consistent-hash, round-robin, least-loaded, reject,
+    /// idempotent. Stronger than the file's; repeatable.
+    #[arg(long = "route", value_name = "ROUTE", value_parser = line::parse)]
+    routes: Vec<RouteLine>,
+}
+
+impl RouteArgs {
+    /// All routes, or one line that says what is wrong and where.
+    pub(crate) fn load(&self) -> Result<Routes, String> {
+        let mut services = Services::default();
+        if let Some(path) = &self.config {
+            services = file::read(path)?;
+        }
+        for line in &self.routes {
+            line.add_to(&mut services);
+        }
+        services.into_routes()
+    }
+
+    /// Hands out the routes anew at each SIGHUP, for as long as the gateway runs. Without a file there is
+    /// nothing to read again, and SIGHUP ends the process as usual.
+    pub(crate) fn reload(self, set: impl Fn(Routes) + Send + 'static) -> std::io::Result<()> {
+        let Some(path) = &self.config else {
+            return Ok(());
+        };
+        let path = path.display().to_string();
+        let mut hangups: Signal = signal(SignalKind::hangup())?;
+        tokio::spawn(async move {
+            while hangups.recv().await.is_some() {
+                match self.load() {
+                    Ok(routes) => {
+                        info!(services = names(&routes), "routes reloaded from {path}");
+                        set(routes);
+                    }
+                    Err(line) => error!("routes stay as they are: {line}"),
+                }
+            }
+        });
+        Ok(())
+    }
+}
+
+/// The services that have routes, for the log.
+pub(crate) fn names(routes: &Routes) -> String {
+    let names: Vec<_> = routes.services().map(ServiceRoutes::name).collect();
+    names.join(",")
+}
