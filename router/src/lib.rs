@@ -31,6 +31,7 @@ pub use gateway::{
 };
 pub use grpcrouter_core::Config as TunnelConfig;
 pub use grpcrouter_core::registry::RegistryLimits;
+pub use grpcrouter_core::routing;
 pub use grpcrouter_proto as proto;
 pub use instance::{Backoff, Instance, InstanceConfig, InstanceError, InstanceHandle, RequestBody};
 pub use net::{

@@ -56,8 +56,12 @@ pub enum Reason {
     Limit,
     /// No instance has declared the service.
     UnknownService,
-    /// The gateway's own service has no such method.
+    /// The service is known to have no such method.
     UnknownMethod,
+    /// The routing key is missing or malformed, or did not come in time.
+    BadKey,
+    /// Keys are declared beforehand, and this one is not.
+    UnknownKey,
     /// The request is no gRPC call that can be routed.
     BadRequest,
     /// The instance broke the tunnel's protocol.
@@ -79,6 +83,8 @@ impl Reason {
             Self::Limit => "limit",
             Self::UnknownService => "unknown-service",
             Self::UnknownMethod => "unknown-method",
+            Self::BadKey => "bad-key",
+            Self::UnknownKey => "unknown-key",
             Self::BadRequest => "bad-request",
             Self::ProtocolError => "protocol-error",
             Self::Cancelled => "cancelled",

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use grpcrouter_core::Config;
 use grpcrouter_core::registry::RegistryLimits;
+use grpcrouter_core::routing::Routes;
 
 use crate::hop::{PIECE, REPLAY_MAX, SEND_BUFFER, UPSTREAM_WINDOW};
 
@@ -14,6 +15,8 @@ pub struct GatewayConfig {
     pub gateway_id: String,
     /// What each tunnel may use.
     pub tunnel: Config,
+    /// How the calls of each service are routed. A service without routes takes turns.
+    pub routes: Routes,
     /// What the registry may hold.
     pub registry: RegistryLimits,
     /// HTTP/2 stream window towards clients, in bytes: what a client may send ahead of the tunnel.
@@ -36,6 +39,8 @@ pub struct GatewayConfig {
     pub gateways: Vec<String>,
     /// One line a call, through tracing's target `grpcrouter::access`.
     pub access_log: bool,
+    /// Where the random numbers of balancing begin. Random.
+    pub seed: u64,
 }
 
 impl Default for GatewayConfig {
@@ -43,6 +48,7 @@ impl Default for GatewayConfig {
         Self {
             gateway_id: "gateway".to_owned(),
             tunnel: Config::default(),
+            routes: Routes::new(),
             registry: RegistryLimits::default(),
             client_window: 80 * 1024,
             max_streams: 1_024,
@@ -53,6 +59,7 @@ impl Default for GatewayConfig {
             drain_timeout: Duration::from_secs(30),
             gateways: Vec::new(),
             access_log: false,
+            seed: fastrand::u64(..),
         }
     }
 }

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use grpcrouter_core::registry::{
-    Change, Identity, InvalidRegistration, Key, PickError, RegisterError, Registration, Registry,
-    RegistryLimits,
+    Change, Choice, Identity, InvalidRegistration, Key, Load, PickError, Picked, RegisterError,
+    Registration, Registry, RegistryLimits, Wanted,
 };
 use grpcrouter_core::{Gateway, tunnel};
 use grpcrouter_proto::v1::{Instance, InstanceInfo, ServiceInfo};
@@ -23,6 +23,7 @@ const WATCH_BACKLOG: usize = 1_024;
 #[derive(Debug)]
 pub(super) struct Directory {
     registry: Mutex<Registry<TunnelLink>>,
+    random: Mutex<fastrand::Rng>,
     changes: broadcast::Sender<Change>,
 }
 
@@ -35,10 +36,11 @@ pub(super) struct Refused {
 }
 
 impl Directory {
-    pub(super) fn new(limits: RegistryLimits) -> Self {
+    pub(super) fn new(limits: RegistryLimits, seed: u64) -> Self {
         let registry = Mutex::new(Registry::new(limits));
         Self {
             registry,
+            random: Mutex::new(fastrand::Rng::with_seed(seed)),
             changes: broadcast::channel(WATCH_BACKLOG).0,
         }
     }
@@ -65,17 +67,18 @@ impl Directory {
         Ok(registered.key)
     }
 
-    pub(super) fn pick(
-        &self,
-        service: &str,
-        pinned: Option<&str>,
-        exclude: Option<Key>,
-    ) -> Result<(Key, TunnelLink), PickError> {
-        let mut registry = self.lock();
-        match exclude {
-            Some(key) => registry.pick_excluding(service, pinned, key),
-            None => registry.pick(service, pinned),
+    /// The instance that takes a call. What is to be drawn at random is drawn here.
+    pub(super) fn pick(&self, mut wanted: Wanted<'_>) -> Result<Picked<TunnelLink>, PickError> {
+        if let Choice::LeastLoaded(random) = &mut wanted.choice {
+            let mut source = self.random.lock().unwrap_or_else(PoisonError::into_inner);
+            *random = source.u64(..);
         }
+        self.lock().pick(wanted)
+    }
+
+    /// A call that counted as load has ended.
+    pub(super) fn release(&self, load: Load) {
+        self.lock().release(load);
     }
 
     pub(super) fn remove(&self, key: Key) {

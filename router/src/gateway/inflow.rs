@@ -156,6 +156,14 @@ impl<S: Source> Inflow<S> {
         self.replay = None;
     }
 
+    /// The next bytes, for whoever has to see more of the request before its call is opened.
+    pub(super) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Cut>> {
+        match self.poll_data(cx) {
+            Ok(data) => data.map(Ok),
+            Err(Cut) => Poll::Ready(Err(Cut)),
+        }
+    }
+
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Result<Poll<Bytes>, Cut> {
         let Poll::Ready(data) = self.source.poll_data(cx) else {
             return Ok(Poll::Pending);

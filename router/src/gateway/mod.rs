@@ -15,9 +15,12 @@ mod register;
 mod relay;
 mod request;
 mod respond;
+mod routing;
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+use grpcrouter_core::routing::{Routes, ServiceRoutes};
 use tokio::sync::watch;
 use tracing::info;
 
@@ -59,6 +62,7 @@ struct Shared {
     config: GatewayConfig,
     clock: Clock,
     directory: Directory,
+    routes: ArcSwap<Routes>,
     gauges: Gauges,
     /// Whether the gateway drains.
     drain: watch::Sender<bool>,
@@ -74,7 +78,8 @@ impl Gateway {
         if let Err(wrong) = config.tunnel.check() {
             panic!("gateway settings: {wrong}");
         }
-        let directory = Directory::new(config.registry.clone());
+        let directory = Directory::new(config.registry.clone(), config.seed);
+        let routes = ArcSwap::from_pointee(config.routes.clone());
         let drain = watch::Sender::new(false);
         let gauges = Gauges::default();
         Self {
@@ -82,6 +87,7 @@ impl Gateway {
                 config,
                 clock,
                 directory,
+                routes,
                 gauges,
                 drain,
             }),
@@ -106,6 +112,20 @@ impl Gateway {
     /// The gateway as a tower service, to be mounted in an HTTP/2 server such as tonic's.
     pub fn service(&self) -> GatewayService {
         GatewayService::new(self.shared.clone())
+    }
+
+    /// Routes the calls of a service in this way from now on, in place of any routes that it had. Calls that
+    /// run keep the instance that they have.
+    pub fn set_service_routes(&self, service: &ServiceRoutes) {
+        self.shared
+            .routes
+            .rcu(|routes| Routes::clone(routes).with(service.clone()));
+    }
+
+    /// Routes the calls of all services in this way from now on. Calls that run keep the instance that they
+    /// have.
+    pub fn set_routes(&self, routes: Routes) {
+        self.shared.routes.store(Arc::new(routes));
     }
 
     /// What is open now.

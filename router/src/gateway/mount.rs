@@ -24,15 +24,13 @@ use tower_service::Service;
 
 use crate::net::BoxFuture;
 use crate::status::{Code, GatewayStatus, INSTANCE, Reason};
-use crate::tunnel::{BodyTransport, Call, Taken};
+use crate::tunnel::{BodyTransport, Taken};
 
 use super::access::Access;
 use super::inflow::{BodySource, Inflow};
-use super::open::{Answer, Failure, Opening};
+use super::open::{Answer, Failure, Opening, Placed};
 use super::request::{Ingress, Refusal};
 use super::{Counted, Shared, admin, health, register, respond};
-
-type GatewayCall = Call<grpcrouter_core::Gateway>;
 
 /// The most that is given to the server at a time, in bytes.
 const PIECE: usize = 16 * 1024;
@@ -98,7 +96,8 @@ where
 {
     let (parts, body) = request.into_parts();
     let mut access = Access::begin(shared.clone(), parts.uri.path());
-    let ingress = match Ingress::parse(&parts, shared.config.tunnel.max_metadata) {
+    let routes = shared.routes.load_full();
+    let ingress = match Ingress::parse(&parts, &routes, shared.config.tunnel.max_metadata) {
         Ok(ingress) => ingress,
         Err(refusal) => {
             access.refused(&refusal);
@@ -110,21 +109,21 @@ where
     let opening = Opening {
         shared: &shared,
         parts: &parts,
-        ingress: &ingress,
+        ingress,
         request: &mut request,
     };
     // A client that goes away is told by the server dropping this future.
     let answer = opening.run(|_| false).await;
     access.bytes(request.received as u64, 0);
     match answer {
-        Ok(Answer::Head(call, head)) => {
-            let call = Arc::new(call);
+        Ok(Answer::Head(placed, head)) => {
+            let placed = Arc::new(placed);
             // A task of its own: the server reads no response while it has no room for one, and the
             // request must go on all the same.
             let received = Arc::new(AtomicU64::new(request.received as u64));
-            tokio::spawn(upload(call.clone(), request, received.clone()));
+            tokio::spawn(upload(placed.clone(), request, received.clone()));
             let open = OpenCall {
-                call,
+                placed,
                 access,
                 received,
                 sent: 0,
@@ -152,14 +151,15 @@ where
 
 /// Moves a request to the tunnel, as the tunnel takes it.
 async fn upload<B>(
-    call: Arc<GatewayCall>,
+    placed: Arc<Placed>,
     mut request: Inflow<BodySource<B>>,
     received: Arc<AtomicU64>,
 ) where
     B: Body<Data = Bytes> + Send + Unpin,
 {
+    let call = &placed.call;
     poll_fn(|cx| {
-        if request.poll(cx, &call).is_err() {
+        if request.poll(cx, call).is_err() {
             // A cut is a cancellation, never an end of stream.
             call.reset(reset_code::CANCEL);
         }
@@ -209,7 +209,7 @@ enum Kind {
 /// A call whose response goes on.
 #[derive(Debug)]
 struct OpenCall {
-    call: Arc<GatewayCall>,
+    placed: Arc<Placed>,
     access: Access,
     /// Counted by the request's task.
     received: Arc<AtomicU64>,
@@ -254,13 +254,13 @@ impl Body for GatewayBody {
 /// A client that goes away takes its call along, although the request's task still holds it.
 impl Drop for OpenCall {
     fn drop(&mut self) {
-        self.call.reset(reset_code::CANCEL);
+        self.placed.call.reset(reset_code::CANCEL);
     }
 }
 
 impl OpenCall {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Frame<Bytes>> {
-        let trailers = match ready!(self.call.poll_take(cx, PIECE)) {
+        let trailers = match ready!(self.placed.call.poll_take(cx, PIECE)) {
             Taken::Received(Received::Data(data)) => {
                 self.sent += data.len() as u64;
                 return Poll::Ready(Frame::data(data));

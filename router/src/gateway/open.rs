@@ -1,13 +1,14 @@
 //! From a request to an instance's answer: pick, open, and once more elsewhere where that is safe.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use grpcrouter_core::frame::{Head, Trailers};
-use grpcrouter_core::registry::Key;
+use grpcrouter_core::registry::{Choice, Key, Load, Wanted};
 use grpcrouter_core::tunnel::CallRequest;
-use grpcrouter_core::{Gateway, OpenError, Received, Time};
+use grpcrouter_core::{CallFault, Gateway, OpenError, Received, Time};
 use http::request::Parts;
 
 use crate::status::{Code, GatewayStatus, Reason};
@@ -21,9 +22,29 @@ use super::request::Ingress;
 /// A call's first answer.
 pub(super) enum Answer {
     /// A head; the call goes on.
-    Head(Call<Gateway>, Head),
+    Head(Placed, Head),
     /// A status and nothing else.
     Trailers(Trailers),
+}
+
+/// A call at an instance, counted as its load where that matters.
+#[derive(Debug)]
+pub(super) struct Placed {
+    pub(super) call: Call<Gateway>,
+    _load: Option<Loaded>,
+}
+
+/// A call that counts as load until this is dropped.
+#[derive(Debug)]
+struct Loaded {
+    shared: Arc<Shared>,
+    load: Load,
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        self.shared.directory.release(self.load);
+    }
 }
 
 /// Why there is no answer.
@@ -42,9 +63,9 @@ impl<T: Into<GatewayStatus>> From<T> for Failure {
 
 /// A request that is being sent to an instance.
 pub(super) struct Opening<'a, S> {
-    pub(super) shared: &'a Shared,
+    pub(super) shared: &'a Arc<Shared>,
     pub(super) parts: &'a Parts,
-    pub(super) ingress: &'a Ingress<'a>,
+    pub(super) ingress: Ingress<'a>,
     pub(super) request: &'a mut Inflow<S>,
 }
 
@@ -61,6 +82,9 @@ impl<S: Source> Opening<'_, S> {
             .map(|timeout| self.shared.clock.now() + timeout);
         let arrived = poll_fn(|cx| Poll::Ready(self.request.take_arrived(cx)));
         let mut data = arrived.await.map_err(|Cut| Failure::Gone)?;
+        if self.ingress.routing.waits() {
+            data = self.find_key(data, deadline, &mut is_gone).await?;
+        }
         // Who did not take the call, and what it gets where nobody else is there.
         let mut tried: Option<(Key, GatewayStatus)> = None;
         loop {
@@ -68,17 +92,27 @@ impl<S: Source> Opening<'_, S> {
             if poll_fn(|cx| Poll::Ready(is_gone(cx))).await {
                 return Err(Failure::Gone);
             }
-            let Ingress {
-                service, pinned, ..
-            } = *self.ingress;
-            let excluded = tried.as_ref().map(|(key, _)| *key);
-            let (key, link) = match self.shared.directory.pick(service, pinned, excluded) {
+            let wanted = Wanted {
+                service: self.ingress.service,
+                choice: match self.ingress.pinned {
+                    Some(id) => Choice::Instance(id),
+                    None => self.ingress.routing.choice()?,
+                },
+                excluded: tried.as_ref().map(|(key, _)| *key),
+                counted: self.ingress.routing.counted,
+            };
+            let picked = match self.shared.directory.pick(wanted) {
                 Ok(picked) => picked,
                 Err(error) => {
                     let first = tried.map_or_else(|| error.into(), |(_, first)| first);
                     return Err(self.of_gateway(first).into());
                 }
             };
+            let (key, link) = (picked.key, picked.tunnel);
+            let load = picked.load.map(|load| Loaded {
+                shared: self.shared.clone(),
+                load,
+            });
             let call = match self.open(&link, deadline, data.clone()) {
                 Ok(call) => call,
                 // It is full, or began to drain or was lost after it was picked.
@@ -91,11 +125,11 @@ impl<S: Source> Opening<'_, S> {
             match poll_fn(|cx| self.poll_head(cx, &call, &mut is_gone)).await? {
                 Received::Start(head) => {
                     self.request.forget_replay();
-                    return Ok(Answer::Head(call, head));
+                    return Ok(Answer::Head(Placed { call, _load: load }, head));
                 }
                 Received::End(trailers) => return Ok(Answer::Trailers(trailers)),
                 Received::Failed(fault) => match self.request.replay() {
-                    Some(again) if fault.never_dispatched() && tried.is_none() => {
+                    Some(again) if self.may_retry(&fault) && tried.is_none() => {
                         tried = Some((key, (&fault).into()));
                         data = again;
                     }
@@ -104,6 +138,53 @@ impl<S: Source> Opening<'_, S> {
                 Received::Data(_) | Received::Pending => unreachable!("the head comes first"),
             }
         }
+    }
+
+    /// Reads on until the routing key is known, or known to be missing. Nothing is open meanwhile. Gives
+    /// what has come of the request.
+    async fn find_key(
+        &mut self,
+        data: Bytes,
+        deadline: Option<Time>,
+        is_gone: &mut impl FnMut(&mut Context<'_>) -> bool,
+    ) -> Result<Bytes, Failure> {
+        let limit = self.ingress.routing.key_timeout();
+        let left = deadline.map(|at| at - self.shared.clock.now());
+        let (limit, reason) = match left {
+            Some(left) if left < limit => (left, Reason::Deadline),
+            _ => (limit, Reason::BadKey),
+        };
+        let (request, routing) = (&mut *self.request, &mut self.ingress.routing);
+        if routing.search(&data, request.ended) {
+            return Ok(data);
+        }
+        let found = async {
+            let mut data = BytesMut::from(data);
+            loop {
+                let more = poll_fn(|cx| match is_gone(cx) {
+                    true => Poll::Ready(Err(Cut)),
+                    false => request.poll_more(cx),
+                });
+                data.extend_from_slice(&more.await.map_err(|Cut| Failure::Gone)?);
+                let so_far = data.freeze();
+                if routing.search(&so_far, request.ended) {
+                    return Ok(so_far);
+                }
+                data = BytesMut::from(so_far);
+            }
+        };
+        let found = tokio::time::timeout(limit, found).await;
+        found.unwrap_or_else(|_| {
+            let message = "the message with the routing key did not come in time";
+            Err(GatewayStatus::new(Code::DeadlineExceeded, reason, message).into())
+        })
+    }
+
+    /// Whether the call may be given to another instance: no handler has seen it, or its method says that
+    /// a second run does no harm.
+    fn may_retry(&self, fault: &CallFault) -> bool {
+        let lost = matches!(fault, CallFault::Lost { .. });
+        fault.never_dispatched() || (lost && self.ingress.routing.is_idempotent())
     }
 
     /// Opens the call, in one frame where the request is here whole.
@@ -116,7 +197,7 @@ impl<S: Source> Opening<'_, S> {
         let half_close = self.request.ended;
         let (key, passed) = link.with(|tunnel, now| {
             let request = CallRequest {
-                method: self.ingress.method,
+                method: self.ingress.path,
                 authority: self.ingress.authority,
                 timeout: deadline.map(|at| at - now),
                 content_type: self.ingress.content_type,

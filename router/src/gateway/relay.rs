@@ -28,7 +28,8 @@ pub(super) async fn relay(
 ) {
     let (parts, body) = request.into_parts();
     let mut access = Access::begin(shared.clone(), parts.uri.path());
-    let ingress = match Ingress::parse(&parts, shared.config.tunnel.max_metadata) {
+    let routes = shared.routes.load_full();
+    let ingress = match Ingress::parse(&parts, &routes, shared.config.tunnel.max_metadata) {
         Ok(ingress) => ingress,
         Err(refusal) => {
             access.refused(&refusal);
@@ -40,14 +41,14 @@ pub(super) async fn relay(
     let opening = Opening {
         shared: &shared,
         parts: &parts,
-        ingress: &ingress,
+        ingress,
         request: &mut request,
     };
     let answer = opening.run(|cx| respond.poll_reset(cx).is_ready()).await;
     access.bytes(request.received as u64, 0);
     match answer {
-        Ok(Answer::Head(call, head)) => {
-            stream(&mut access, request, &call, respond, head).await;
+        Ok(Answer::Head(placed, head)) => {
+            stream(&mut access, request, &placed.call, respond, head).await;
         }
         Ok(Answer::Trailers(trailers)) => {
             access.code(trailers.status);

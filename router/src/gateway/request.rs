@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use grpcrouter_core::metadata::list_size;
 use grpcrouter_core::registry::InstanceId;
+use grpcrouter_core::routing::{PathError, Routes};
 use grpcrouter_core::timeout::parse_timeout;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
@@ -11,16 +12,17 @@ use http::{HeaderValue, Method, StatusCode};
 
 use crate::status::{Code, GatewayStatus, INSTANCE, Reason};
 
-/// The longest path, in bytes.
-const PATH_MAX: usize = 8 * 1024;
+use super::routing::Routing;
 
 /// What of a request decides where it goes. The rest of it travels as it is.
 #[derive(Debug)]
 pub(super) struct Ingress<'a> {
-    /// `/pkg.Service/Method`.
-    pub(super) method: &'a str,
+    /// `/pkg.Service/Method`, as the instance sees it.
+    pub(super) path: &'a str,
     /// `pkg.Service`.
     pub(super) service: &'a str,
+    /// How its instance is chosen, unless it is pinned.
+    pub(super) routing: Routing<'a>,
     pub(super) authority: &'a str,
     pub(super) timeout: Option<Duration>,
     /// When it is not plain `application/grpc`.
@@ -39,24 +41,28 @@ pub(super) enum Refusal {
 }
 
 impl<'a> Ingress<'a> {
-    pub(super) fn parse(parts: &'a Parts, max_metadata: usize) -> Result<Self, Refusal> {
+    pub(super) fn parse(
+        parts: &'a Parts,
+        routes: &'a Routes,
+        max_metadata: usize,
+    ) -> Result<Self, Refusal> {
         if parts.method != Method::POST {
             let say = "gRPC calls are POST requests";
             return Err(Refusal::Http(StatusCode::METHOD_NOT_ALLOWED, say));
         }
         let content_type = content_type(parts)?;
-        let method = parts.uri.path();
         if parts.uri.query().is_some() {
             return Err(bad_path("the path of a call has no query"));
         }
-        let service = parse_path(method)?;
+        let to = routes.resolve(parts.uri.path())?;
         if list_size(&parts.headers) > max_metadata {
             let message = format!("the metadata exceeds {max_metadata} bytes");
             return Err(refuse(Code::ResourceExhausted, Reason::Limit, message));
         }
         Ok(Self {
-            method,
-            service,
+            path: to.path,
+            service: to.service,
+            routing: Routing::of(to, parts),
             authority: parts
                 .uri
                 .authority()
@@ -79,28 +85,6 @@ fn content_type(parts: &Parts) -> Result<Option<&HeaderValue>, Refusal> {
             Err(Refusal::Http(StatusCode::UNSUPPORTED_MEDIA_TYPE, say))
         }
     }
-}
-
-/// The service in `/service/method`. Anything that two readers could understand differently is refused:
-/// it must not be routed, or authorised, as one thing and served as another.
-fn parse_path(path: &str) -> Result<&str, Refusal> {
-    if path.len() > PATH_MAX {
-        return Err(bad_path("the path is longer than 8192 bytes"));
-    }
-    let Some((service, method)) = path.strip_prefix('/').and_then(|rest| rest.split_once('/'))
-    else {
-        return Err(bad_path("the path is not /package.Service/Method"));
-    };
-    let plain = |part: &str| {
-        !part.is_empty()
-            && part
-                .bytes()
-                .all(|b| b.is_ascii_graphic() && !b"%/\\?#".contains(&b))
-    };
-    if !plain(service) || !plain(method) {
-        return Err(bad_path("the path is not /package.Service/Method"));
-    }
-    Ok(service)
 }
 
 fn timeout(parts: &Parts) -> Result<Option<Duration>, Refusal> {
@@ -130,6 +114,19 @@ fn pinned(parts: &Parts) -> Result<Option<&str>, Refusal> {
     }
 }
 
+impl From<PathError> for Refusal {
+    fn from(error: PathError) -> Self {
+        let (code, reason) = match error {
+            PathError::UnknownMethod => (Code::Unimplemented, Reason::UnknownMethod),
+            PathError::Key => (Code::InvalidArgument, Reason::BadKey),
+            PathError::TooLong | PathError::NotAMethod | PathError::Prefix => {
+                (Code::Unimplemented, Reason::BadRequest)
+            }
+        };
+        refuse(code, reason, error.to_string())
+    }
+}
+
 fn bad_path(message: &str) -> Refusal {
     refuse(Code::Unimplemented, Reason::BadRequest, message)
 }
@@ -141,20 +138,6 @@ fn refuse(code: Code, reason: Reason, message: impl Into<String>) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// Proves: S14
-    #[test]
-    fn a_path_that_can_be_read_in_two_ways_is_refused() {
-        for path in [
-            "", "/", "//", "/a", "a/b", "/a/", "//b", "/a//b", "/a/b/c", "/a%2fb/c", "/a/%2e",
-            "/a/b\\c", "/a b/c", "/a\0/b", "/ä/b",
-        ] {
-            assert!(parse_path(path).is_err(), "{path:?} was taken");
-        }
-        let long = format!("/a/{}", "b".repeat(PATH_MAX));
-        assert!(parse_path(&long).is_err());
-        assert_eq!(parse_path("/pkg.Service/Method").unwrap(), "pkg.Service");
-    }
 
     #[test]
     fn a_pin_that_can_name_no_instance_is_the_clients_mistake() {

@@ -1,6 +1,7 @@
 //! The one case in which a call is sent again: it provably reached no handler.
 
 use bytes::Bytes;
+use grpcrouter::routing::{Route, Routes, ServiceRoutes};
 use grpcrouter_core::tunnel::ResponseHead;
 use http::HeaderMap;
 
@@ -194,4 +195,31 @@ async fn an_instance_that_is_full_leaves_the_call_to_another() {
     seen.nothing();
     held.reset();
     world.quiet().await;
+}
+
+/// Lost after it had the call: what the client gets, and how often the other instance ran it.
+async fn lost_with_the_call(route: Route) -> (Answer, usize) {
+    let (world, mut scripted) = with_scripted(WIDE).await;
+    let routes = ServiceRoutes::new("test.Probe").default_route(route);
+    world.gateway.set_routes(Routes::new().with(routes));
+    let client = world.client().await;
+    let mut call = client.call("Echo").await;
+    call.send(b"again").await;
+    call.half_close();
+    let key = scripted.incoming().await;
+    scripted.readable(key, 10).await;
+    drop(scripted);
+    let answer = call.answer().await;
+    world.quiet().await;
+    let runs = answer.messages.len();
+    (answer, runs)
+}
+
+/// Proves: R16
+#[tokio::test]
+async fn a_call_that_may_have_started_is_sent_again_only_where_a_second_run_does_no_harm() {
+    let (answer, _) = lost_with_the_call(Route::new()).await;
+    assert_eq!((answer.status(), answer.reason()), (14, "instance-lost"));
+    let (answer, runs) = lost_with_the_call(Route::new().idempotent()).await;
+    assert_eq!((answer.status(), runs), (0, 1), "{answer:?}");
 }

@@ -93,7 +93,9 @@ impl Digits {
         digits
     }
 
-    fn as_bytes(&self) -> &[u8] {
+    /// The text's bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
         &self.text[..self.len]
     }
 }
@@ -108,15 +110,22 @@ impl Write for Digits {
     }
 }
 
-/// Looks for a field in the beginning of a request. `ended`: no more of it comes.
+/// Looks for a field in the beginning of a request. `ended`: no more of it comes. `skipped`: how many bytes
+/// of the message hold other fields, 0 at first, so that what comes in small pieces is read once.
 #[must_use]
-pub fn find(request: &[u8], ended: bool, field: Field) -> Search<FieldKey<'_>> {
+pub fn find<'a>(
+    request: &'a [u8],
+    ended: bool,
+    field: Field,
+    skipped: &mut usize,
+) -> Search<FieldKey<'a>> {
     let (message, whole) = match first_message(request, ended) {
         Ok(begun) => begun,
         Err(nothing) => return nothing,
     };
-    let mut reader = Reader(message);
+    let mut reader = Reader(&message[*skipped..]);
     loop {
+        *skipped = message.len() - reader.0.len();
         if reader.0.is_empty() && whole {
             return Search::Missing;
         }

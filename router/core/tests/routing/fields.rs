@@ -76,7 +76,7 @@ fn field(number: u32, kind: FieldKind) -> Field {
 }
 
 fn found(request: &[u8], of: Field) -> Option<Vec<u8>> {
-    match find(request, true, of) {
+    match find(request, true, of, &mut 0) {
         Search::Found(key) => Some(key.as_bytes().to_vec()),
         Search::Missing => None,
         Search::More => panic!("a request that has ended has no more"),
@@ -103,7 +103,7 @@ prop_compose! {
 
 /// The text of each field, in the order of their numbers; none for a default, which is not sent.
 fn texts(all: &All) -> Vec<Option<Vec<u8>>> {
-    fn number<T: PartialEq + Default + ToString>(n: T) -> Option<Vec<u8>> {
+    fn number<T: PartialEq + Default + ToString + Copy>(n: T) -> Option<Vec<u8>> {
         (n != T::default()).then(|| n.to_string().into_bytes())
     }
     fn float(text: String, is_zero: bool) -> Option<Vec<u8>> {
@@ -148,9 +148,9 @@ proptest! {
         // What follows the first message is not looked at.
         request.extend(framed(&All { last: "other".into(), ..All::default() }));
         let wanted = field(2_000, FieldKind::String);
-        let mut known = false;
+        let (mut known, mut skipped) = (false, 0);
         for cut in 0..=request.len() {
-            match find(&request[..cut], false, wanted) {
+            match find(&request[..cut], false, wanted, &mut skipped) {
                 Search::More => prop_assert!(!known, "it was found in less"),
                 Search::Found(key) => {
                     prop_assert_eq!(key.as_bytes(), b"end");
@@ -166,8 +166,8 @@ proptest! {
     fn any_bytes_have_a_key_or_none_and_never_a_panic(bytes in any::<Vec<u8>>(), number in 1_u32..20) {
         for kind in KINDS {
             let of = field(number, kind);
-            let _ = find(&bytes, false, of);
-            let _ = find(&framed_bytes(&bytes), true, of);
+            let _ = find(&bytes, false, of, &mut 0);
+            let _ = find(&framed_bytes(&bytes), true, of, &mut 0);
         }
     }
 }
@@ -213,7 +213,11 @@ fn what_cannot_be_read_has_no_key() {
         None,
         "another type"
     );
-    assert_eq!(find(&compressed, false, of), Search::Missing, "at once");
+    assert_eq!(
+        find(&compressed, false, of, &mut 0),
+        Search::Missing,
+        "at once"
+    );
 }
 
 #[test]
@@ -229,9 +233,15 @@ fn a_key_beyond_the_first_sixteen_kib_is_missing_and_nothing_is_waited_for() {
     let near = with(SEARCHED_MAX - 64);
     assert!(found(&near, of).is_some());
     let far = with(SEARCHED_MAX);
-    assert_eq!(find(&far[..SEARCHED_MAX - 1], false, of), Search::More);
-    assert_eq!(find(&far[..SEARCHED_MAX], false, of), Search::Missing);
-    assert_eq!(find(&far, true, of), Search::Missing);
+    assert_eq!(
+        find(&far[..SEARCHED_MAX - 1], false, of, &mut 0),
+        Search::More
+    );
+    assert_eq!(
+        find(&far[..SEARCHED_MAX], false, of, &mut 0),
+        Search::Missing
+    );
+    assert_eq!(find(&far, true, of, &mut 0), Search::Missing);
 }
 
 #[test]

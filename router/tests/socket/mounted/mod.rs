@@ -8,6 +8,10 @@ mod balance;
 mod cancel;
 #[path = "../deadlines.rs"]
 mod deadlines;
+#[path = "../key_faults.rs"]
+mod key_faults;
+#[path = "../keys.rs"]
+mod keys;
 #[path = "../loss.rs"]
 mod loss;
 #[path = "../races.rs"]
@@ -16,3 +20,5 @@ mod races;
 mod retry;
 #[path = "../routing.rs"]
 mod routing;
+#[path = "../shares.rs"]
+mod shares;

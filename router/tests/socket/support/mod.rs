@@ -7,6 +7,7 @@ pub(crate) mod far;
 pub(crate) mod fault;
 pub(crate) mod frames;
 pub(crate) mod handler;
+pub(crate) mod keyed;
 pub(crate) mod log;
 pub(crate) mod mortal;
 pub(crate) mod proxy;
