@@ -2,6 +2,8 @@
 
 use std::fs;
 
+mod hint;
+
 /// Files that cannot be, each with what is wrong in its own words. `S` and `M` are the options of the
 /// service and of the method.
 const CASES: &[(&str, &str)] = &[
@@ -159,6 +161,7 @@ const MESSAGE: &str = "message Q { string text = 1; repeated string many = 2; Q 
 
 #[test]
 fn what_is_wrong_is_said_in_a_line_with_its_place() {
+    let _hint = hint::Hint;
     let mut said = String::new();
     for (name, text) in CASES {
         let error = compile(text).expect_err(name);

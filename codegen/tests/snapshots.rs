@@ -3,32 +3,39 @@
 use std::fs;
 use std::path::Path;
 
+mod hint;
 mod inputs;
 
 const PROTOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/protos");
 
 #[test]
 fn routers_are_as_a_person_would_write_them() {
+    let _hint = hint::Hint;
     for input in inputs::INPUTS {
         insta::assert_snapshot!(*input, routers(input));
     }
 }
 
 #[test]
-fn every_file_is_an_input() {
-    let files = fs::read_dir(PROTOS).expect("the inputs");
-    let mut names: Vec<_> = files
-        .map(|entry| entry.expect("an entry").path())
+fn every_file_is_an_input_and_has_a_snapshot() {
+    assert_eq!(stems(PROTOS, ""), inputs::INPUTS);
+    let snapshots = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/snapshots");
+    assert_eq!(stems(snapshots, "snapshots__"), inputs::INPUTS);
+}
+
+/// The names of the files that begin like this, without that and their endings.
+fn stems(folder: &str, prefix: &str) -> Vec<String> {
+    let files = fs::read_dir(folder).expect("a folder");
+    let paths = files.map(|entry| entry.expect("an entry").path());
+    let mut names: Vec<_> = paths
         .filter(|path| path.is_file())
-        .map(|path| {
-            path.file_stem()
-                .expect("a name")
-                .to_string_lossy()
-                .into_owned()
+        .filter_map(|path| {
+            let stem = path.file_stem()?.to_str()?;
+            Some(stem.strip_prefix(prefix)?.to_owned())
         })
         .collect();
     names.sort();
-    assert_eq!(names, inputs::INPUTS);
+    names
 }
 
 /// What is generated for an input, without what prost and tonic do.
