@@ -8,12 +8,16 @@
 //! - [`Instance`]: serves any tower service of HTTP requests, such as tonic's `Routes`, through gateways.
 //! - [`Upstream`]: a service that calls a local gRPC server, in any language; with it an instance is an
 //!   **agent**.
+//! - [`ServiceInstance`]: one implementation, served directly, through gateways or both, as a [`Mode`] says.
+//! - [`ServiceRouter`]: how the calls of a service are [routed](routing); generated code writes them.
+//! - [`GatewayChannel`]: calls of code inside the gateway's process.
 //!
 //! Listener, dialer, clock and random seed are parameters, so that all of it also runs on a simulated
 //! network.
 
 mod agent;
 mod clock;
+mod dual;
 mod flag;
 mod gateway;
 mod h2_service;
@@ -26,8 +30,10 @@ mod tunnel;
 
 pub use agent::{Agent, AgentConfig, AgentError, Upstream, UpstreamBody};
 pub use clock::{Clock, first_epoch};
+pub use dual::{Mode, ModeError, ServeError, ServiceInstance, Serving};
 pub use gateway::{
-    Bound, Counted, Gateway, GatewayBody, GatewayConfig, GatewayService, Gauge, Gauges,
+    Bound, Counted, Gateway, GatewayBody, GatewayChannel, GatewayConfig, GatewayService, Gauge,
+    Gauges, RouterService, ServiceRouter,
 };
 pub use grpcrouter_core::Config as TunnelConfig;
 pub use grpcrouter_core::registry::RegistryLimits;

@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod channel;
 mod config;
 mod connection;
 mod directory;
@@ -15,6 +16,7 @@ mod register;
 mod relay;
 mod request;
 mod respond;
+mod router;
 mod routing;
 
 use std::sync::Arc;
@@ -27,9 +29,11 @@ use tracing::info;
 use crate::Clock;
 use crate::net::Listener;
 
+pub use channel::GatewayChannel;
 pub use config::{Bound, GatewayConfig};
 pub use gauges::{Counted, Gauge, Gauges};
 pub use mount::{GatewayBody, GatewayService};
+pub use router::{RouterService, ServiceRouter};
 
 use directory::Directory;
 use listen::Serves;

@@ -1,0 +1,55 @@
+//! Why an implementation is not served, or not any longer.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use crate::instance::InstanceError;
+use crate::net::Target;
+
+/// Why an implementation is not served, or not any longer. Displays as one line.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ServeError {
+    /// It cannot listen there.
+    #[error("cannot listen at {addr}: {error}")]
+    Listen {
+        /// Where.
+        addr: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// The registration has ended for good, or a gateway refuses it and would again.
+    #[error(transparent)]
+    Instance(#[from] InstanceError),
+    /// None of the gateways has taken the registration in time, and nobody can call it otherwise.
+    #[error(
+        "not registered within {limit:?} with {}: is a gateway running there?",
+        List(.gateways)
+    )]
+    NotRegistered {
+        /// The gateways.
+        gateways: Vec<Target>,
+        /// How long it dialled.
+        limit: Duration,
+    },
+    /// Direct calls were still running when the time for draining ended. They end with the process.
+    #[error("direct calls did not finish within {0:?}")]
+    DrainTimeout(Duration),
+    /// The server of the listening socket failed.
+    #[error("the server failed: {0}")]
+    Server(#[from] tonic::transport::Error),
+}
+
+/// Gateways in a line.
+pub(super) struct List<'a>(pub(super) &'a [Target]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, gateway) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{gateway}")?;
+        }
+        Ok(())
+    }
+}

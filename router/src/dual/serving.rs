@@ -1,0 +1,89 @@
+//! An implementation that is being served.
+
+use std::net::SocketAddr;
+
+use grpcrouter_proto::v1::HealthStatus;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinSet};
+
+use crate::instance::InstanceHandle;
+
+use super::ServeError;
+
+/// An implementation that is being served. Dropping it ends that: routed calls where they stand, and direct
+/// ones as their connections close.
+#[derive(Debug)]
+#[must_use = "dropping it ends the serving"]
+pub struct Serving {
+    pub(super) service: &'static str,
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) id: Option<String>,
+    /// Drains what listens.
+    pub(super) drain: watch::Sender<bool>,
+    /// Steers what is registered.
+    pub(super) handle: Option<InstanceHandle>,
+    /// What listens, and what is registered.
+    pub(super) tasks: JoinSet<Result<(), ServeError>>,
+}
+
+impl Serving {
+    /// Where it listens; none in mode routed.
+    pub fn listen_addr(&self) -> Option<SocketAddr> {
+        self.listen
+    }
+
+    /// The id that it registers with; none in mode direct.
+    pub fn id(&self) -> Option<&str> {
+        self.id.as_deref()
+    }
+
+    /// Tells every gateway how the service is, now and at every later registration. Direct clients are not
+    /// told: they have health services of their own.
+    pub fn set_health(&self, health: HealthStatus) {
+        if let Some(handle) = &self.handle {
+            handle.set_health(self.service, health);
+        }
+    }
+
+    /// Takes no new calls, on its socket and from gateways; the running ones finish, then
+    /// [`ended`](Self::ended) returns.
+    pub fn drain(&self) {
+        self.drain.send_replace(true);
+        if let Some(handle) = &self.handle {
+            handle.drain();
+        }
+    }
+
+    /// Waits until it is served no more: it was drained, or cannot go on. Where one half of mode both
+    /// cannot go on, the other is drained.
+    ///
+    /// # Errors
+    /// Why it could not go on, the first reason where there are two; or that calls did not finish in the
+    /// time for draining.
+    pub async fn ended(&mut self) -> Result<(), ServeError> {
+        let mut first = Ok(());
+        while let Some(ended) = self.next_end().await {
+            if let Err(error) = ended {
+                self.drain();
+                first = first.and(Err(error));
+            }
+        }
+        first
+    }
+
+    /// The end of one half, as the next one comes.
+    pub(super) async fn next_end(&mut self) -> Option<Result<(), ServeError>> {
+        Some(match self.tasks.join_next().await? {
+            Ok(ended) => ended,
+            Err(error) => resume(error),
+        })
+    }
+}
+
+/// A panic in a half goes on in whoever waits for it.
+fn resume(error: JoinError) -> ! {
+    match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(error) => unreachable!("nothing ends a half but itself: {error}"),
+    }
+}
