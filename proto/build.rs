@@ -2,7 +2,8 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=grpcrouter");
-    let descriptors = protox::compile(["grpcrouter/v1/router.proto"], ["."])?;
+    let files = ["grpcrouter/v1/router.proto", "grpcrouter/v1/options.proto"];
+    let descriptors = protox::compile(files, ["."])?;
     tonic_prost_build::configure()
         .bytes(".")
         .btree_map(".")

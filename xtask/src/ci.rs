@@ -86,7 +86,8 @@ const STEPS: &[Step] = &[
         let flags = ["doc", "--workspace", "--no-deps", "--locked"];
         ci.cargo(&flags, &[("RUSTDOCFLAGS", "-D warnings")])
     }),
-    ("grpcio", |ci| ci.python("grpcio", "examples/grpcio/run.py")),
+    ("grpcio", grpcio),
+    ("plugins", plugins),
     ("demo", |ci| demo::step(ci.binary("demo")?)),
     ("cases", |ci| cases::check(ci.workspace)),
 ];
@@ -186,10 +187,22 @@ impl Ci<'_> {
         let found = self.build()?.binaries.get(name);
         Ok(found.with_context(|| format!("the workspace has no binary `{name}`"))?)
     }
+}
 
-    fn python(&self, name: &str, script: &str) -> Result<Tally> {
-        python::run(self.workspace, name, script, self.binary("grpcrouter")?)
-    }
+/// Real gRPC clients and servers, with their load while the agent is killed again and again: the same
+/// environment serves both.
+fn grpcio(ci: &Ci<'_>) -> Result<Tally> {
+    let binary = ci.binary("grpcrouter")?.as_os_str();
+    let args = ["--grpcrouter".as_ref(), binary, "--churn".as_ref()];
+    python::run(ci.workspace, "grpcio", "examples/grpcio/run.py", &args)
+}
+
+/// Real protoc and buf run the plugin, and the library writes the same.
+fn plugins(ci: &Ci<'_>) -> Result<Tally> {
+    let plugin = ci.binary("protoc-gen-grpcrouter")?.as_os_str();
+    let generate = ci.binary("generate")?.as_os_str();
+    let args = ["--plugin".as_ref(), plugin, "--generate".as_ref(), generate];
+    python::run(ci.workspace, "plugins", "codegen/tests/plugins.py", &args)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `cargo xtask demo`: builds and runs the demo of examples/echo.
+//! `cargo xtask demo`: builds and runs the demo of examples/myservice.
 
 use std::path::Path;
 use std::process::Command;
@@ -16,7 +16,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     shell::run(cargo.args([
         "build",
         "-p",
-        "grpcrouter-echo",
+        "grpcrouter-myservice",
         "--bin",
         "demo",
         "--locked",
@@ -27,7 +27,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         "run",
         "--quiet",
         "-p",
-        "grpcrouter-echo",
+        "grpcrouter-myservice",
         "--bin",
         "demo",
         "--locked",

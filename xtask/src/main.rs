@@ -2,6 +2,7 @@
 
 mod cases;
 mod ci;
+mod codegen;
 mod demo;
 mod ledger;
 mod lockfile;
@@ -34,6 +35,8 @@ enum Task {
     Ci(ci::Args),
     /// The case ledger: every case of behaviour, the tests that prove it, and their last result
     Cases(cases::Args),
+    /// Takes generated code as it is now for right, or checks that it is as its snapshots are
+    Codegen(codegen::Args),
     /// A gateway, two instances and a client on this machine: one call of each kind
     Demo,
     /// Rules about the text of the sources that no other tool checks
@@ -56,6 +59,7 @@ fn run(task: Task) -> anyhow::Result<()> {
     match task {
         Task::Ci(args) => ci::run(&workspace, &args),
         Task::Cases(args) => cases::run(&workspace, &args),
+        Task::Codegen(args) => codegen::run(&workspace, &args),
         Task::Demo => demo::run(&workspace),
         Task::Tidy => tidy::run(&workspace),
     }

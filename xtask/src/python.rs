@@ -1,6 +1,7 @@
-//! The suites of real gRPC in Python: an unmodified client and server around gateway and agent.
+//! The suites in Python: real gRPC clients and servers around gateway and agent, and real protoc and buf
+//! around the plugin.
 
-use std::path::Path;
+use std::ffi::OsStr;
 use std::process::Command;
 use std::time::Duration;
 
@@ -14,8 +15,8 @@ use crate::workspace::Workspace;
 /// One script may take this long, including its virtual environment.
 const LIMIT: Duration = Duration::from_secs(10 * 60);
 
-/// Runs `python3 script --grpcrouter binary`; its checks are the tests of the suite `name`.
-pub(crate) fn run(ws: &Workspace, name: &str, script: &str, binary: &Path) -> Result<Tally> {
+/// Runs `python3 script args...`; its checks are the tests of the suite `name`.
+pub(crate) fn run(ws: &Workspace, name: &str, script: &str, args: &[&OsStr]) -> Result<Tally> {
     if !shell::is_there(Command::new("python3").arg("--version")) {
         Results::store_absent(ws, name, "python3")?;
         return Ok(Tally::skipped("python3 is absent"));
@@ -24,12 +25,7 @@ pub(crate) fn run(ws: &Workspace, name: &str, script: &str, binary: &Path) -> Re
     let mut results = Vec::new();
     let mut command = Command::new("python3");
     command.current_dir(&ws.root).env("PYTHONUNBUFFERED", "1");
-    // With its load while the agent is killed again and again: the same environment serves both.
-    command
-        .arg(script)
-        .arg("--grpcrouter")
-        .arg(binary)
-        .arg("--churn");
+    command.arg(script).args(args);
     let mut keep = |check: &str, outcome| {
         results.push(TestResult {
             program: name.to_owned(),

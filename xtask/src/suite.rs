@@ -20,7 +20,7 @@ const LIMIT: Duration = Duration::from_secs(15 * 60);
 /// What one build of the workspace made.
 pub(crate) struct Build {
     tests: Vec<TestProgram>,
-    /// Paths of the binaries, by name.
+    /// Paths of the binaries and examples, by name.
     pub(crate) binaries: BTreeMap<String, PathBuf>,
 }
 
@@ -62,7 +62,11 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Build> {
             continue;
         };
         if !profile.test {
-            if target.kind.iter().any(|kind| kind == "bin") {
+            if target
+                .kind
+                .iter()
+                .any(|kind| kind == "bin" || kind == "example")
+            {
                 build.binaries.insert(target.name, path);
             }
         } else if !target.kind.iter().any(|kind| kind == "bench") {

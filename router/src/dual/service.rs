@@ -87,6 +87,13 @@ impl ServiceInstance {
         self
     }
 
+    /// Its files, as an encoded `FileDescriptorSet`: gateways answer server reflection from it.
+    #[must_use]
+    pub fn descriptors(mut self, set: &'static [u8]) -> Self {
+        self.config.descriptors = Some(bytes::Bytes::from_static(set));
+        self
+    }
+
     /// How the service is at first. Healthy.
     #[must_use]
     pub fn health(mut self, health: HealthStatus) -> Self {

@@ -1,0 +1,109 @@
+//! From descriptors to the routers of each package. What the library and the plugin write both comes
+//! from [`routers`], so that it is the same.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use prost_build::{Config, Module, Service, ServiceGenerator};
+
+use crate::error::{Error, Faults};
+use crate::names::{check_methods, check_modules, stem};
+use crate::plan;
+use crate::render::{self, Parts};
+use crate::schema::Schema;
+
+/// Names of protobuf, and the paths in Rust that stand for them.
+pub(crate) type ExternPaths = Vec<(String, String)>;
+
+/// The routers of each package: the [stem] of its file, and the text of the modules of its services.
+///
+/// `wanted` says of which files.
+///
+/// # Errors
+/// Everything that is wrong with the options and the names of services.
+pub(crate) fn routers(
+    schema: &Rc<Schema>,
+    extern_paths: &ExternPaths,
+    parts: Parts,
+    wanted: impl Fn(&str) -> bool + 'static,
+) -> Result<BTreeMap<String, String>, Error> {
+    let written = Rc::new(RefCell::new(Written::default()));
+    let mut config = Config::new();
+    for (proto, rust) in extern_paths {
+        config.extern_path(proto, rust);
+    }
+    // Prost gives names and comments their form in Rust; what it generates here is thrown away.
+    config.format(false).service_generator(Box::new(Routers {
+        schema: schema.clone(),
+        parts,
+        wanted: Box::new(wanted),
+        written: written.clone(),
+    }));
+    let module = |package: &str| Module::from_protobuf_package_name(package);
+    let files = schema.files().into_iter();
+    let files = files.map(|file| (module(file.package()), file)).collect();
+    config.generate(files).map_err(Error::new)?;
+    drop(config);
+    let Written {
+        packages, faults, ..
+    } = written.take();
+    faults.into_result()?;
+    Ok(packages)
+}
+
+#[derive(Default)]
+struct Written {
+    packages: BTreeMap<String, String>,
+    /// The services so far: stem, name in the file, name in Rust.
+    services: Vec<(String, String, String)>,
+    faults: Faults,
+}
+
+struct Routers {
+    schema: Rc<Schema>,
+    parts: Parts,
+    wanted: Box<dyn Fn(&str) -> bool>,
+    written: Rc<RefCell<Written>>,
+}
+
+impl ServiceGenerator for Routers {
+    fn generate(&mut self, service: Service, buf: &mut String) {
+        // Prost takes a file with nothing in it for one that there is not.
+        buf.push('\n');
+        let Written {
+            packages,
+            services,
+            faults,
+        } = &mut *self.written.borrow_mut();
+        let mut full = service.package.clone();
+        if !full.is_empty() {
+            full.push('.');
+        }
+        full.push_str(&service.proto_name);
+        let descriptor = self.schema.pool.get_service_by_name(&full);
+        let descriptor = descriptor.expect("it comes from this pool");
+        let file = descriptor.parent_file();
+        if !(self.wanted)(file.name()) {
+            return;
+        }
+        let siblings: Vec<_> = services
+            .iter()
+            .filter(|(package, ..)| *package == stem(&service.package))
+            .map(|(_, proto, rust)| (proto.clone(), rust.clone()))
+            .collect();
+        check_methods(&service, &descriptor, self.parts.client, faults);
+        check_modules(&service, &descriptor, &siblings, faults);
+        let plan = plan::read(&self.schema, &descriptor, faults);
+        let package = stem(&service.package);
+        services.push((
+            package.clone(),
+            service.proto_name.clone(),
+            service.name.clone(),
+        ));
+        if faults.is_empty() {
+            let text = render::module_of(&service, &plan, file.name(), self.parts);
+            packages.entry(package).or_default().push_str(&text);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! What is refused, and in which words: one line for each thing to mend.
+
+use std::fs;
+
+mod hint;
+
+/// Files that cannot be, each with what is wrong in its own words. `S` and `M` are the options of the
+/// service and of the method.
+const CASES: &[(&str, &str)] = &[
+    (
+        "no such strategy",
+        r#"service A { S = { strategy: COOKIE_BASED }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "no such option",
+        r#"service A { S = { cookie: "x" }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "no such balancing of a method",
+        "service A {\n  rpc Get(Q) returns (Q) {\n    M = { balancing: RANDOM };\n  }\n}",
+    ),
+    (
+        "a number for a name",
+        r#"service A { S = { routing_key: 1 }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "no such message",
+        r#"service A { rpc Get(Q) returns (R); }"#,
+    ),
+    (
+        "a metadata key of HTTP alone",
+        r#"service A { S = { routing_key: "Instance-Id" }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "a metadata key of gRPC's own",
+        r#"service A { S = { routing_key: "grpc-timeout" }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "no header's name",
+        r#"service A { S = { strategy: HEADER_BASED, routing_key: ":path" }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "no header",
+        r#"service A { S = { strategy: HEADER_BASED }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "a prefix that ends with /",
+        r#"service A { S = { path_prefix: "/api/" }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "a prefix of a method",
+        r#"service A { rpc Get(Q) returns (Q) { M = { path_prefix: "/api" }; } }"#,
+    ),
+    (
+        "a key in no path",
+        r#"service A { S = { strategy: PATH_BASED, routing_key: "id" }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "another service's options",
+        r#"service A { S = { service: "B" }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "pinned by nothing",
+        r#"service A { S = { balancing: PINNED }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "hashed by nothing",
+        r#"service A { rpc Get(Q) returns (Q) { M = { balancing: CONSISTENT_HASH }; } }"#,
+    ),
+    (
+        "every call rejected",
+        r#"service A { S = { missing_key: REJECT }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "keys for nobody",
+        r#"service A { S = { routing_key: "k", balancing: ROUND_ROBIN, keys: "a" }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "keys without a key",
+        r#"service A { S = { keys: "a" }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "a key twice",
+        r#"service A { S = { routing_key: "k", keys: ["a", "a"] }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "an empty key",
+        r#"service A { S = { routing_key: "k", keys: "" }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "no time for the key",
+        r#"service A { S = { strategy: FIELD_BASED, routing_key: "text", key_timeout_ms: 0 }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "no such field",
+        r#"service A { S = { strategy: FIELD_BASED, routing_key: "id" }; rpc Get(Q) returns (Q); rpc Also(Q) returns (Q); }"#,
+    ),
+    (
+        "no field at all",
+        r#"service A { S = { strategy: FIELD_BASED }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "a field of an empty message",
+        r#"message E {} service A { S = { strategy: FIELD_BASED, routing_key: "id" }; rpc Get(E) returns (Q); }"#,
+    ),
+    (
+        "a repeated field",
+        r#"service A { S = { strategy: FIELD_BASED, routing_key: "many" }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "a message",
+        r#"service A { S = { strategy: FIELD_BASED, routing_key: "inner" }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "a map",
+        r#"service A { S = { strategy: FIELD_BASED, routing_key: "map" }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
+        "two marks",
+        "message Two {\n  string a = 1 [(grpcrouter.v1.routing_key) = true];\n  string b = 2 [(grpcrouter.v1.routing_key) = true];\n}\nservice A { rpc Get(Two) returns (Q); }",
+    ),
+    (
+        "a marked message",
+        "message Bad {\n  Q q = 1 [(grpcrouter.v1.routing_key) = true];\n}\nservice A { rpc Get(Bad) returns (Q); }",
+    ),
+    (
+        "a mark and another name",
+        "message One {\n  string a = 1 [(grpcrouter.v1.routing_key) = true];\n  string b = 2;\n}\nservice A { rpc Get(One) returns (Q) { M = { routing_key: \"b\" }; } }",
+    ),
+    (
+        "both sides may wait",
+        r#"service A { S = { strategy: FIELD_BASED, routing_key: "text" }; rpc Get(stream Q) returns (stream Q); }"#,
+    ),
+    (
+        "methods of one name",
+        "service A {\n  rpc Type(Q) returns (Q);\n  rpc type_(Q) returns (Q);\n}",
+    ),
+    (
+        "the router's own name",
+        r#"service A { rpc Client(Q) returns (Q); }"#,
+    ),
+    (
+        "the client's own name",
+        r#"service A { rpc Connect(Q) returns (Q); }"#,
+    ),
+    (
+        "services of one module",
+        "service HttpCache { rpc Get(Q) returns (Q); }\nservice HTTPCache { rpc Get(Q) returns (Q); }",
+    ),
+    (
+        "a message's module",
+        "message ARouter { message Inner {} }\nservice A { rpc Get(Q) returns (Q); }",
+    ),
+    (
+        "two at once",
+        r#"service A { S = { service: "B", path_prefix: "api" }; rpc Get(Q) returns (Q); }"#,
+    ),
+];
+
+const MESSAGE: &str = "message Q { string text = 1; repeated string many = 2; Q inner = 3; map<string, string> map = 4; }";
+
+#[test]
+fn what_is_wrong_is_said_in_a_line_with_its_place() {
+    let _hint = hint::Hint;
+    let mut said = String::new();
+    for (name, text) in CASES {
+        let error = compile(text).expect_err(name);
+        for line in error.lines() {
+            assert!(line.starts_with("case.proto:"), "{name}: {line}");
+        }
+        said.push_str(&format!("{name}\n  {}\n", error.replace('\n', "\n  ")));
+    }
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn nothing_is_written_where_something_is_wrong() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let proto = folder.path().join("case.proto");
+    let text = "syntax = \"proto3\"; message Q {} service A { rpc New(Q) returns (Q); }";
+    fs::write(&proto, text).expect("written");
+    let result = grpcrouter_build::configure()
+        .out_dir(folder.path())
+        .compile_protos(&[&proto], &[folder.path()]);
+    assert!(result.is_err());
+    assert_eq!(fs::read_dir(folder.path()).expect("a folder").count(), 1);
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error = grpcrouter_build::configure()
+        .out_dir(".")
+        .compile_protos(&["nowhere/none.proto"], &["nowhere"])
+        .expect_err("no such file");
+    assert!(error.to_string().contains("none.proto"), "{error}");
+    assert_eq!(format!("{error:?}"), error.to_string(), "as main prints it");
+}
+
+/// The error of a file, whose first line is the fifth.
+fn compile(text: &str) -> Result<(), String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = text
+        .replace(" S = ", " option (grpcrouter.v1.routes_to) = ")
+        .replace(" M = ", " option (grpcrouter.v1.method_routes_to) = ");
+    let header = "syntax = \"proto3\";\npackage p.v1;\nimport \"grpcrouter/v1/options.proto\";";
+    let proto = folder.path().join("case.proto");
+    fs::write(&proto, format!("{header}\n{MESSAGE}\n{text}\n")).expect("written");
+    grpcrouter_build::configure()
+        .out_dir(folder.path())
+        .emit_rerun_if_changed(false)
+        .compile_protos(&[&proto], &[folder.path()])
+        .map_err(|error| error.to_string())
+}

@@ -1,0 +1,42 @@
+//! What the binaries share: how they are stopped, and how they fail.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+/// A result whose error is one line for people.
+pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
+
+/// Waits for SIGTERM or SIGINT.
+///
+/// # Errors
+/// Where signals cannot be had.
+pub async fn stopped() -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        biased;
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// The exit code of a result; an error is said in one line, with what caused it.
+pub fn exit(result: Result<()>) -> ExitCode {
+    let Err(error) = result else {
+        return ExitCode::SUCCESS;
+    };
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !line.contains(&said) {
+            line = format!("{line}: {said}");
+        }
+        cause = error.source();
+    }
+    eprintln!("error: {line}");
+    ExitCode::FAILURE
+}
