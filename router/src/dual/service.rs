@@ -87,6 +87,14 @@ impl ServiceInstance {
         self
     }
 
+    /// An encoded `FileDescriptorSet` of the service and all that it imports, from which gateways answer server
+    /// reflection. Generated instances have theirs.
+    #[must_use]
+    pub fn descriptors(mut self, set: &'static [u8]) -> Self {
+        self.config.descriptors = Some(bytes::Bytes::from_static(set));
+        self
+    }
+
     /// How the service is at first. Healthy.
     #[must_use]
     pub fn health(mut self, health: HealthStatus) -> Self {

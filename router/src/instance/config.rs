@@ -30,6 +30,11 @@ pub struct InstanceConfig {
     pub version: String,
     /// Handed to the gateway as they are.
     pub credentials: bytes::Bytes,
+    /// An encoded `FileDescriptorSet` of its services and all that they import, such as
+    /// `tonic_prost_build`'s `file_descriptor_set_path` writes. Each gateway gets it at most once a tunnel, and
+    /// answers server reflection from it; none, or one that is past the gateway's limit (4 MiB): no
+    /// reflection.
+    pub descriptors: Option<bytes::Bytes>,
     /// The gateways to dial: a tunnel to each.
     pub gateways: Vec<Target>,
     /// What a tunnel may use.
@@ -61,6 +66,7 @@ impl InstanceConfig {
             weight: 1,
             version: String::new(),
             credentials: bytes::Bytes::new(),
+            descriptors: None,
             gateways: Vec::new(),
             tunnel: Config::default(),
             dial_timeout: Duration::from_secs(10),
