@@ -166,9 +166,10 @@ fn method_of(method: &Method, plan: &MethodPlan) -> TokenStream {
         (true, true) => "bidirectional",
     };
     let route = literal::described(plan);
-    let about = docs::lines(&[&format!(
-        "Changes how calls of `{proto}` ({kind}) are routed: {route}."
-    )]);
+    let about = docs::lines(&[
+        &format!("Changes how calls of `{proto}` ({kind}) are routed:"),
+        &format!("{route}."),
+    ]);
     let comments = docs::of(&method.comments);
     let deprecated = method.options.deprecated().then(|| quote!(#[deprecated]));
     quote! {
@@ -195,8 +196,7 @@ fn clients_of(names: &Names) -> TokenStream {
             #client::new(gateway.channel())
         }
 
-        /// As `client`, with this routing key for every call, wherever the route of its method expects
-        /// one.
+        /// As `client`, with this routing key for every call, whatever its request carries.
         #[must_use]
         pub fn client_with_key(
             gateway: &Gateway,
@@ -205,7 +205,7 @@ fn clients_of(names: &Names) -> TokenStream {
             #client::new(gateway.channel().with_key(key))
         }
 
-        /// As `client`, with every call on the instance of this id.
+        /// As `client`, with every call on the instance of this id, whatever its request carries.
         #[must_use]
         pub fn client_on_instance(
             gateway: &Gateway,
@@ -258,14 +258,15 @@ fn instance_of(service: &Service, names: &Names, parts: Parts) -> TokenStream {
                 Self { inner }
             }
 
-            /// Further names that pinned calls can find it by, beside its id.
+            /// Routing keys that belong to it: calls that are pinned to one of them come here. 1 to 256 bytes
+            /// each.
             #[must_use]
             pub fn keys<K: Into<String>>(mut self, keys: impl IntoIterator<Item = K>) -> Self {
                 self.inner = self.inner.keys(keys);
                 self
             }
 
-            /// Labels for whoever lists the instances.
+            /// Words about it for people and selectors.
             #[must_use]
             pub fn labels<K: Into<String>, V: Into<String>>(
                 mut self,
@@ -275,25 +276,35 @@ fn instance_of(service: &Service, names: &Names, parts: Parts) -> TokenStream {
                 self
             }
 
-            /// Its share of the calls that are balanced, against the weights of the others.
+            /// Its weight against the other instances: 1 to 1,000. 1.
             #[must_use]
             pub fn weight(mut self, weight: u32) -> Self {
                 self.inner = self.inner.weight(weight);
                 self
             }
 
-            /// The version of the implementation, for whoever lists the instances.
+            /// Its version, for people.
             #[must_use]
             pub fn version(mut self, version: impl Into<String>) -> Self {
                 self.inner = self.inner.version(version);
                 self
             }
 
-            /// Serves, directly or through gateways. Returns once it listens and is registered, as the mode
-            /// asks.
+            /// Everything else that can be said of an instance.
+            #[must_use]
+            pub fn configure(
+                mut self,
+                change: impl FnOnce(::grpcrouter::ServiceInstance) -> ::grpcrouter::ServiceInstance,
+            ) -> Self {
+                self.inner = change(self.inner);
+                self
+            }
+
+            /// Serves. Returns once it listens and is registered with every gateway, as the mode asks; one
+            /// that is down is not waited for without end.
             ///
             /// # Errors
-            /// If it cannot listen, or a gateway refuses it for good.
+            /// If it cannot listen, a gateway refuses it for good, or no gateway took it in time.
             pub async fn start(
                 self,
                 mode: Mode,

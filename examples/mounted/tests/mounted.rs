@@ -53,7 +53,10 @@ async fn a_server_serves_its_own_service_and_routes_another_to_who_registers() {
         .await
         .expect_err("nobody has registered");
     assert_eq!(nobody.code(), Code::Unavailable);
-    let reason = nobody.metadata().get("grpcrouter-reason").expect("a reason");
+    let reason = nobody
+        .metadata()
+        .get("grpcrouter-reason")
+        .expect("a reason");
     assert_eq!(reason, "no-instance");
 
     let gateways = vec![format!("http://{addr}").parse().expect("a target")];

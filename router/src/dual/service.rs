@@ -87,7 +87,8 @@ impl ServiceInstance {
         self
     }
 
-    /// Its files, as an encoded `FileDescriptorSet`: gateways answer server reflection from it.
+    /// An encoded `FileDescriptorSet` of the service and all that it imports, from which gateways answer server
+    /// reflection. Generated instances have theirs.
     #[must_use]
     pub fn descriptors(mut self, set: &'static [u8]) -> Self {
         self.config.descriptors = Some(bytes::Bytes::from_static(set));

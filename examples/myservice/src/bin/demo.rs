@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use grpcrouter::routing::Balance;
+use grpcrouter::routing::{Balance, MethodRoute};
 use grpcrouter::{Clock, Gateway, GatewayConfig, Listener, Mode, Serving, TcpListener};
 use grpcrouter_myservice::Implementation;
 use grpcrouter_myservice::pb::my_service_client::MyServiceClient;
@@ -172,7 +172,7 @@ async fn by_path(running: &Running) -> Result<()> {
     step(7, "path-based: the key is a segment of the path");
     running
         .gateway
-        .mount(MyServiceRouter::new().method1(|route| route.path()));
+        .mount(MyServiceRouter::new().method1(MethodRoute::path));
     let channel = Endpoint::new(format!("http://{}", running.clients))?
         .connect()
         .await?;
