@@ -48,6 +48,30 @@ fn packages_have_their_own_descriptors() {
 }
 
 #[test]
+fn the_order_of_the_files_changes_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| {
+        let text =
+            format!("syntax = \"proto3\"; package p; message {name}M {{}} service {name} {{}}");
+        let path = folder.path().join(format!("{name}.proto"));
+        fs::write(&path, text).expect("written");
+        path
+    };
+    let files = [file("A"), file("B")];
+    let compile = |files: [&Path; 2]| {
+        grpcrouter_build::configure()
+            .out_dir(folder.path())
+            .emit_rerun_if_changed(false)
+            .compile_protos(&files, &[folder.path()])
+            .unwrap_or_else(|error| panic!("{error}"));
+        fs::read_to_string(folder.path().join("p.rs")).expect("the package")
+    };
+    let text = compile([&files[0], &files[1]]);
+    assert_eq!(text, compile([&files[1], &files[0]]));
+    assert!(text.contains("ARouter") && text.contains("BRouter"));
+}
+
+#[test]
 fn descriptors_can_be_left_out() {
     let folder = tempfile::tempdir().expect("a folder");
     let text = generate("plain", folder.path(), |it| it.descriptors(false));
