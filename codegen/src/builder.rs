@@ -39,6 +39,7 @@ impl Builder {
             parts: Parts {
                 client: true,
                 server: true,
+                transport: true,
                 descriptors: true,
             },
             extern_paths: Vec::new(),
@@ -63,9 +64,11 @@ impl Builder {
         self
     }
 
-    /// Whether clients get tonic's `connect`, which needs its feature `channel`. Default: yes.
+    /// Whether clients get tonic's `connect`, which needs its feature `channel`. Default: yes. Without it a
+    /// method can be called `Connect`.
     pub fn build_transport(mut self, enable: bool) -> Self {
         self.tonic = self.tonic.build_transport(enable);
+        self.parts.transport = enable;
         self
     }
 

@@ -92,7 +92,7 @@ impl ServiceGenerator for Routers {
             .filter(|(package, ..)| *package == stem(&service.package))
             .map(|(_, proto, rust)| (proto.clone(), rust.clone()))
             .collect();
-        check_methods(&service, &descriptor, self.parts.client, faults);
+        check_methods(&service, &descriptor, self.parts, faults);
         check_modules(&service, &descriptor, &siblings, faults);
         let plan = plan::read(&self.schema, &descriptor, faults);
         let package = stem(&service.package);

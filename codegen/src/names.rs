@@ -5,15 +5,15 @@ use prost_build::{Module, Service};
 use prost_reflect::{DescriptorPool, ServiceDescriptor};
 
 use crate::error::Faults;
+use crate::render::Parts;
 use crate::schema::place_of;
 
 /// What a generated router has of its own.
 const ROUTER: &[&str] = &["new", "client", "client_with_key", "client_on_instance"];
 
-/// What tonic's generated client has of its own.
+/// What tonic's generated client has of its own, and with its transport also `connect`.
 const CLIENT: &[&str] = &[
     "new",
-    "connect",
     "with_origin",
     "with_interceptor",
     "send_compressed",
@@ -46,9 +46,13 @@ pub(crate) fn stem(package: &str) -> String {
 pub(crate) fn check_methods(
     service: &Service,
     descriptor: &ServiceDescriptor,
-    client: bool,
+    parts: Parts,
     faults: &mut Faults,
 ) {
+    let is_clients = |name| {
+        let connects = parts.transport && name == "connect";
+        parts.client && (connects || CLIENT.contains(&name))
+    };
     for (index, method) in service.methods.iter().enumerate() {
         let rust = method.name.as_str();
         let earlier = service.methods[..index].iter().find(|it| it.name == rust);
@@ -58,7 +62,7 @@ pub(crate) fn check_methods(
         } else if ROUTER.contains(&rust) {
             let name = &service.name;
             format!("becomes `{rust}` in Rust, which {name}Router has of its own")
-        } else if client && CLIENT.contains(&rust) {
+        } else if is_clients(rust) {
             let name = &service.name;
             format!("becomes `{rust}` in Rust, which tonic's {name}Client has of its own")
         } else {

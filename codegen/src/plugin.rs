@@ -70,6 +70,8 @@ impl Parameters {
         let mut parts = Parts {
             client: true,
             server: true,
+            // Tonic's own plugin decides over it, and what collides with it is tonic's to say.
+            transport: false,
             descriptors: true,
         };
         let mut extern_paths = Vec::new();

@@ -17,6 +17,8 @@ pub(crate) struct Parts {
     pub(crate) client: bool,
     /// Instances; they need tonic's server.
     pub(crate) server: bool,
+    /// Whether tonic's clients have `connect`, which a method can then not be called.
+    pub(crate) transport: bool,
     /// Whether instances hand over the package's `FILE_DESCRIPTOR_SET`.
     pub(crate) descriptors: bool,
 }

@@ -85,11 +85,14 @@ impl Schema {
         Ok(Self { pool, extensions })
     }
 
-    /// The files to generate code for: not those whose types are in `prost-types`, nor the options.
+    /// The files to generate code for, by their names: each compiler has an order of its own. Not those whose
+    /// types are in `prost-types`, nor the options.
     pub(crate) fn files(&self) -> Vec<FileDescriptorProto> {
         let is_ours = |name: &str| !name.starts_with("google/protobuf/") && name != OPTIONS_FILE;
-        let files = self.pool.file_descriptor_protos();
-        files.filter(|file| is_ours(file.name())).cloned().collect()
+        let all = self.pool.file_descriptor_protos();
+        let mut files: Vec<_> = all.filter(|file| is_ours(file.name())).cloned().collect();
+        files.sort_by(|a, b| a.name().cmp(b.name()));
+        files
     }
 
     /// What a service says of the routes of its calls.

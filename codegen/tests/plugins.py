@@ -40,8 +40,8 @@ def call(*command):
         raise RuntimeError(f"{os.path.basename(command[0])} failed: {done.stdout.strip()}")
 
 
-def protoc(python, plugin, name, out):
-    options = [f"--grpcrouter_opt=extern_path={path}" for path in EXTERN_PATHS.get(name, [])]
+def protoc(python, plugin, name, out, options):
+    options = [f"--grpcrouter_opt={option}" for option in options]
     call(
         python, "-m", "grpc_tools.protoc", f"-I{PROTOS}", f"-I{OPTIONS}",
         f"--plugin=protoc-gen-grpcrouter={plugin}", f"--grpcrouter_out={out}", *options,
@@ -49,9 +49,8 @@ def protoc(python, plugin, name, out):
     )
 
 
-def buf(python, plugin, name, out):
+def buf(python, plugin, name, out, options):
     modules = [{"path": os.path.relpath(path, ROOT)} for path in (OPTIONS, PROTOS)]
-    options = [f"extern_path={path}" for path in EXTERN_PATHS.get(name, [])]
     template = {"version": "v2", "plugins": [{"local": plugin, "out": out, "opt": options}]}
     call(
         os.path.join(os.path.dirname(python), "buf"), "generate", ".",
@@ -84,6 +83,16 @@ def difference(library, plugin):
     return None
 
 
+def not_refused(tool, python, plugin, folder):
+    """What a tool said of a parameter that is none, in place of what the plugin says of it."""
+    try:
+        tool(python, plugin, "plain", folder, ["build_client=maybe"])
+    except RuntimeError as error:
+        said = "parameter build_client=maybe; expected true or false" in str(error)
+        return None if said else str(error)
+    return "it was taken"
+
+
 def fresh(*path):
     folder = os.path.join(*path)
     shutil.rmtree(folder, ignore_errors=True)
@@ -110,16 +119,22 @@ def main():
     for name in names:
         library = fresh(out, "library", name)
         call(generate, library, PROTOS, f"{name}.proto", *EXTERN_PATHS.get(name, []))
+        options = [f"extern_path={path}" for path in EXTERN_PATHS.get(name, [])]
         for tool in (protoc, buf):
             folder = fresh(out, tool.__name__, name)
             try:
-                tool(python, plugin, name, folder)
+                tool(python, plugin, name, folder, options)
                 wrong = difference(written(library), written(folder))
             except (RuntimeError, subprocess.TimeoutExpired) as error:
                 wrong = str(error)
             check = f"{tool.__name__}-{name}"
             print(f"FAIL {check}: {wrong}" if wrong else f"ok   {check}", flush=True)
             passed = passed and not wrong
+    for tool in (protoc, buf):
+        check = f"{tool.__name__}-names-what-is-wrong"
+        wrong = not_refused(tool, python, plugin, fresh(out, "refused"))
+        print(f"FAIL {check}: {wrong}" if wrong else f"ok   {check}", flush=True)
+        passed = passed and not wrong
     print(f"plugins: {'ok' if passed else 'FAILED'}")
     return 0 if passed else 1
 

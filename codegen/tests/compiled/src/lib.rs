@@ -10,6 +10,10 @@
     reason = "the inputs have such names"
 )]
 #![allow(
+    clippy::match_single_binding,
+    reason = "tonic's server of a service without methods"
+)]
+#![allow(
     missing_docs,
     unreachable_pub,
     reason = "prost's messages and tonic's services"
