@@ -11,6 +11,7 @@ mod agent;
 mod balance;
 mod cancel;
 mod capacity;
+mod channel;
 mod deadlines;
 mod drain;
 mod early;
