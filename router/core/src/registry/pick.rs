@@ -205,13 +205,12 @@ impl Offering {
     ) -> Option<Key> {
         let rotation = &self.rotation;
         let ring = self.ring.get_or_insert_with(|| {
-            let mut ring = Ring::default();
-            for member in (0..rotation.len()).map(|index| rotation.member(index)) {
+            Ring::of((0..rotation.len()).map(|index| {
+                let member = rotation.member(index);
                 let entry = entries.get(member).expect("members are registered");
                 let registration = &entry.registration;
-                ring.join(member, registration.id.as_str(), registration.weight);
-            }
-            ring
+                (member, registration.id.as_str(), registration.weight)
+            }))
         });
         let (load, weights) = (self.load + 1, self.weights.max(1));
         let has_room = |member: Key| {

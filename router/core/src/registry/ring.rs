@@ -13,12 +13,21 @@ const WEIGHT_MAX: u32 = 16;
 /// The members of a service on a ring of hashes. Each has points that its id alone decides, so every
 /// gateway puts it at the same places, and one that comes back finds its keys. A key belongs to the
 /// first point at or after its own hash.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ring {
     points: BTreeSet<(u64, Key)>,
 }
 
 impl Ring {
+    /// A ring of these members, with their ids and weights: sorted at once, which takes a fraction of the
+    /// time that joining one by one does.
+    pub(super) fn of<'a>(members: impl Iterator<Item = (Key, &'a str, u32)>) -> Self {
+        let points = members
+            .flat_map(|(member, id, weight)| points(id, weight).map(move |at| (at, member)))
+            .collect();
+        Self { points }
+    }
+
     pub(super) fn join(&mut self, member: Key, id: &str, weight: u32) {
         self.points
             .extend(points(id, weight).map(|at| (at, member)));
@@ -73,11 +82,8 @@ mod tests {
     }
 
     fn ring(count: u32) -> Ring {
-        let mut ring = Ring::default();
-        for n in 0..count {
-            ring.join(member(n), &format!("instance-{n}"), 1);
-        }
-        ring
+        let ids: Vec<_> = (0..count).map(|n| format!("instance-{n}")).collect();
+        Ring::of((0..).zip(&ids).map(|(n, id)| (member(n), id.as_str(), 1)))
     }
 
     fn owners(ring: &Ring, keys: u32) -> Vec<u32> {
