@@ -5,8 +5,10 @@ use std::time::Duration;
 use grpcrouter::GatewayConfig;
 
 use super::support::client::{Client, Exchange};
+use super::support::framed;
 use super::support::handler::Handler;
 use super::support::proxy::{Proxy, Way};
+use super::support::raw::{DATA, Raw};
 use super::support::reports::{Reports, Seen, endless, silent};
 use super::support::until;
 use super::support::world::World;
@@ -149,12 +151,11 @@ async fn a_quiet_client_that_answers_pings_keeps_its_calls() {
     let world = World::with(config).await;
     let (handler, mut seen) = endless();
     let _instance = world.instance("a", handler).await;
-    let client = world.client().await;
-    let mut call = client.call("Do").await;
+    let mut client = Raw::connect(world.clients).await;
+    client.call(1, "Do", &[]).await;
     seen.expect(Seen::Started).await;
-    // Twenty intervals: the time is what is tested here.
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    call.send(b"still here").await;
+    client.answer_pings(10).await;
+    client.write(DATA, 0, 1, &framed(b"still here")).await;
     seen.expect(Seen::Message("still here".into())).await;
 }
 

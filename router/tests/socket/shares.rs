@@ -10,10 +10,7 @@ use super::support::handler::Park;
 use super::support::keyed::{Keyed, Place, ask, make};
 use super::support::until;
 
-fn probe(route: Route) -> Routes {
-    Routes::new().with(ServiceRoutes::new("test.Probe").default_route(route))
-}
-
+/// Makes so many calls of the key `k`, one after the other; how many each instance had.
 async fn count(keyed: &Keyed, client: &Client, calls: usize) -> BTreeMap<String, usize> {
     for n in 0..calls {
         let answer = make(client, ask(Place::Metadata, "k", "k", n as u64)).await;
@@ -26,30 +23,30 @@ async fn count(keyed: &Keyed, client: &Client, calls: usize) -> BTreeMap<String,
     counts
 }
 
+/// The service under its prefix, as `ask` calls it, with one route.
+fn probe(route: Route) -> Routes {
+    Routes::new().with(
+        ServiceRoutes::new("test.Probe")
+            .path_prefix("/api/v1")
+            .default_route(route),
+    )
+}
+
 /// Proves: R18
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn shares_of_ten_thousand_calls_follow_the_weights_within_two_percent() {
     let weights = [1, 2, 5];
-    let keyed = Keyed::with(Routes::new(), 3, |n, config| config.weight = weights[n]).await;
+    let keyed = Keyed::with(probe(Route::new()), 3, |n, config| {
+        config.weight = weights[n];
+    })
+    .await;
     let client = keyed.world.client().await;
-    let counts = count_plain(&keyed, &client, 10_000).await;
+    let counts = count(&keyed, &client, 10_000).await;
     for (n, weight) in weights.into_iter().enumerate() {
         let due = 10_000 * weight as usize / 8;
         let had = counts[&format!("i{n}")];
         assert!(had.abs_diff(due) <= 200, "{had} of {due} due to i{n}");
     }
-}
-
-async fn count_plain(keyed: &Keyed, client: &Client, calls: usize) -> BTreeMap<String, usize> {
-    for _ in 0..calls {
-        let answer = make(client, (request("Ask"), vec![8, 1])).await;
-        assert_eq!(answer.status(), 0, "{answer:?}");
-    }
-    let mut counts = BTreeMap::new();
-    for (name, _) in keyed.logged() {
-        *counts.entry(name).or_default() += 1;
-    }
-    counts
 }
 
 /// Proves: R18
@@ -70,7 +67,7 @@ async fn of_two_instances_the_one_with_fewer_running_calls_takes_the_next() {
         call.head().await;
         held.push(call);
     }
-    let counts = count_plain(&keyed, &client, 200).await;
+    let counts = count(&keyed, &client, 200).await;
     assert_eq!(counts, BTreeMap::from([("i0".to_owned(), 200)]));
     // Their ends are seen: once idle, it gets calls again.
     for mut call in held {

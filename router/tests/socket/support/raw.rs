@@ -96,6 +96,21 @@ impl Raw {
         }
     }
 
+    /// Waits for so many PINGs, and answers each.
+    pub(crate) async fn answer_pings(&mut self, count: usize) {
+        let mut answered = 0;
+        while answered < count {
+            let frame = within("a PING", self.read()).await;
+            let frame = frame.expect("the connection lives");
+            if frame.kind == PING && frame.flags & ACK == 0 {
+                self.write(PING, ACK, 0, &frame.payload).await;
+                answered += 1;
+            } else if frame.kind == SETTINGS && frame.flags & ACK == 0 {
+                self.write(SETTINGS, ACK, 0, &[]).await;
+            }
+        }
+    }
+
     async fn read(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         self.socket.read_exact(&mut head).await.ok()?;
