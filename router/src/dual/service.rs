@@ -147,6 +147,7 @@ impl ServiceInstance {
             drain: watch::Sender::new(false),
             handle: None,
             tasks: JoinSet::new(),
+            failure: None,
         };
         if let Some((listener, _)) = listener {
             self.serve_directly(listener, &mut serving);

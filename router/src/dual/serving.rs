@@ -24,6 +24,8 @@ pub struct Serving {
     pub(super) handle: Option<InstanceHandle>,
     /// What listens, and what is registered.
     pub(super) tasks: JoinSet<Result<(), ServeError>>,
+    /// Why the first half ended that could not go on.
+    pub(super) failure: Option<ServeError>,
 }
 
 impl Serving {
@@ -55,20 +57,19 @@ impl Serving {
     }
 
     /// Waits until it is served no more: it was drained, or cannot go on. Where one half of mode both
-    /// cannot go on, the other is drained.
+    /// cannot go on, the other is drained. Nothing is lost when this future is dropped and made anew.
     ///
     /// # Errors
     /// Why it could not go on, the first reason where there are two; or that calls did not finish in the
     /// time for draining.
     pub async fn ended(&mut self) -> Result<(), ServeError> {
-        let mut first = Ok(());
         while let Some(ended) = self.next_end().await {
             if let Err(error) = ended {
                 self.drain();
-                first = first.and(Err(error));
+                self.failure.get_or_insert(error);
             }
         }
-        first
+        self.failure.take().map_or(Ok(()), Err)
     }
 
     /// The end of one half, as the next one comes.

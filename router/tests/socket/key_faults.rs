@@ -9,7 +9,8 @@ use prost::Message;
 
 use super::support::client::{Answer, Client, request};
 use super::support::framed;
-use super::support::keyed::{Asked, Keyed, Place, ask, make};
+use super::support::handler::Handler;
+use super::support::keyed::{Asked, Keyed, PLACES, Place, ask, make};
 
 fn probe(route: Route) -> Routes {
     Routes::new().with(ServiceRoutes::new("test.Probe").default_route(route))
@@ -259,4 +260,28 @@ async fn an_instance_that_is_named_gets_the_call_whatever_its_key_says() {
     call.headers_mut().insert("grpcrouter-instance", pin);
     assert_eq!(make(&client, (call, message)).await.status(), 0);
     assert_eq!(keyed.logged()[0].0, "i1");
+}
+
+/// Proves: R5, R6
+#[tokio::test]
+async fn without_an_instance_every_route_says_so_at_once() {
+    for place in PLACES {
+        for balance in [
+            Balance::Pinned,
+            Balance::ConsistentHash,
+            Balance::RoundRobin,
+            Balance::LeastLoaded,
+        ] {
+            let keyed = Keyed::start(place.routes(|route| route.balance(balance)), 0).await;
+            let client = keyed.world.client().await;
+            let answer = make(&client, ask(place, "i0", "i1", 1)).await;
+            assert_status(&answer, 14, "no-instance");
+            // Somebody is there, but has not declared this service.
+            let mut config = keyed.world.config("a");
+            config.services = vec!["test.Other".to_owned()];
+            let _other = keyed.world.instance_with(config, Handler::echo()).await;
+            let answer = make(&client, ask(place, "i0", "i1", 2)).await;
+            assert_status(&answer, 12, "unknown-service");
+        }
+    }
 }
