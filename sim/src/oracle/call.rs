@@ -1,0 +1,131 @@
+//! What is known of one call.
+
+use std::sync::Arc;
+
+use grpcrouter_core::Time;
+
+use crate::plan::CallPlan;
+
+use super::{Direction, Stream};
+
+/// How a call ended at its client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// OK.
+    Ok,
+    /// Another status, and the gateway's reason where the gateway made it.
+    Failed {
+        /// The gRPC status code.
+        code: u32,
+        /// `grpcrouter-reason`; empty where the handler gave the status, or the client itself.
+        reason: String,
+    },
+    /// The client cancelled it.
+    Cancelled,
+}
+
+/// A call, as both of its edges saw it.
+#[derive(Debug)]
+pub struct Record {
+    pub(super) plan: Arc<CallPlan>,
+    pub(super) started: Option<Time>,
+    pub(super) ended: Option<(Time, Outcome)>,
+    /// Its client is gone: nobody can say how it ended.
+    pub(super) abandoned: bool,
+    /// A fault was on its path.
+    pub(super) touched: bool,
+    /// Times that a handler began.
+    pub(super) runs: u32,
+    pub(super) finished: Option<u32>,
+    pub(super) cancelled: bool,
+    pub(super) request: Flow,
+    pub(super) response: Flow,
+    /// A violation was reported; what follows from it is not.
+    pub(super) broken: bool,
+}
+
+/// One direction of a call.
+#[derive(Debug)]
+pub(super) struct Flow {
+    /// Bytes that the sending edge handed over.
+    pub(super) handed: u64,
+    /// The most that was under way.
+    pub(super) most: u64,
+    /// What the receiving edge was given, and what comes next.
+    pub(super) delivered: Stream,
+}
+
+impl Flow {
+    fn new(call: u32, direction: Direction, sizes: &Arc<[u32]>) -> Self {
+        Self {
+            handed: 0,
+            most: 0,
+            delivered: Stream::new(call, direction, sizes.clone()),
+        }
+    }
+
+    pub(super) fn under_way(&self) -> u64 {
+        self.handed.saturating_sub(self.delivered.position())
+    }
+}
+
+impl Record {
+    pub(super) fn new(call: u32, plan: Arc<CallPlan>) -> Self {
+        Self {
+            request: Flow::new(call, Direction::Request, &plan.request),
+            response: Flow::new(call, Direction::Response, &plan.response),
+            plan,
+            started: None,
+            ended: None,
+            abandoned: false,
+            touched: false,
+            runs: 0,
+            finished: None,
+            cancelled: false,
+            broken: false,
+        }
+    }
+
+    /// Whether it has begun and its client waits for its end.
+    pub fn is_open(&self) -> bool {
+        self.started.is_some() && self.ended.is_none() && !self.abandoned
+    }
+
+    /// How it ended, if it has.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.ended.as_ref().map(|(_, outcome)| outcome)
+    }
+
+    /// When it ends at the latest.
+    pub fn deadline(&self) -> Option<Time> {
+        Some(self.started? + self.plan.timeout?)
+    }
+
+    /// Times that a handler began.
+    pub fn runs(&self) -> u32 {
+        self.runs
+    }
+
+    pub(super) fn flow(&mut self, direction: Direction) -> &mut Flow {
+        match direction {
+            Direction::Request => &mut self.request,
+            Direction::Response => &mut self.response,
+        }
+    }
+
+    /// The most bytes that were under way in a direction.
+    pub fn most_under_way(&self, direction: Direction) -> u64 {
+        match direction {
+            Direction::Request => self.request.most,
+            Direction::Response => self.response.most,
+        }
+    }
+
+    /// Bytes that the receiving edge was given.
+    pub fn delivered(&self, direction: Direction) -> u64 {
+        match direction {
+            Direction::Request => self.request.delivered.position(),
+            Direction::Response => self.response.delivered.position(),
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! The settings of one run.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+
+use super::{FaultKind, spread_us, weighted};
+
+/// The settings of one run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Hosts.
+    pub gateways: usize,
+    /// Hosts. Each dials every gateway.
+    pub instances: usize,
+    /// Hosts. Each calls one gateway at a time.
+    pub clients: usize,
+    /// How many calls begin.
+    pub calls: usize,
+    /// How many faults begin.
+    pub fault_count: usize,
+    /// Calls and faults begin within this time.
+    pub span: Duration,
+    /// One way, at the least, of every link.
+    pub latency: Duration,
+    /// More than that, at the most.
+    pub jitter: Duration,
+    /// Stream window of the gateway towards its clients, in bytes.
+    pub client_window: u32,
+    /// Credit of a call on a tunnel, in bytes.
+    pub call_window: u32,
+    /// What it may grow to, in bytes.
+    pub call_window_max: u32,
+    /// Stream window of a client towards its gateway, in bytes.
+    pub reader_window: u32,
+    /// What a link holds in each direction, in bytes.
+    pub link_bytes: usize,
+    /// Between heartbeats of a tunnel, and between pings of a client's connection.
+    pub heartbeat: Duration,
+    /// How likely a segment arrives in pieces, in 256ths.
+    pub fragmented: u8,
+    /// The kinds of faults that are on.
+    pub faults: Vec<FaultKind>,
+    /// Whether some calls move megabytes.
+    pub bulk: bool,
+    /// Whether some calls move very many tiny messages.
+    pub tiny: bool,
+    /// Whether calls have deadlines that are near their ends.
+    pub tight_deadlines: bool,
+    /// Whether calls are cancelled when they are about to end.
+    pub tight_cancels: bool,
+}
+
+impl Options {
+    /// For the frame level.
+    pub fn frame(rng: &mut Rng) -> Self {
+        let kib = |rng: &mut Rng, sizes: &[(u32, u32)]| weighted(rng, sizes) * 1024;
+        let call_window = kib(rng, &[(3, 1), (3, 4), (3, 16), (3, 80)]);
+        let growth = weighted(rng, &[(2, 1), (1, 4), (1, 13)]);
+        let latency_us = spread_us(rng, 20, 20_000);
+        Self {
+            gateways: weighted(rng, &[(3, 1), (2, 2)]),
+            instances: rng.usize(1..=4),
+            clients: rng.usize(1..=3),
+            calls: rng.usize(22..=36),
+            fault_count: rng.usize(14..=26),
+            span: Duration::from_millis(rng.u64(1_500..6_000)),
+            latency: Duration::from_micros(latency_us),
+            jitter: Duration::from_micros(rng.u64(..latency_us * 2)),
+            client_window: kib(rng, &[(2, 2), (2, 16), (3, 80)]),
+            call_window,
+            call_window_max: call_window * growth,
+            reader_window: kib(rng, &[(2, 2), (2, 16), (3, 64)]),
+            link_bytes: kib(rng, &[(1, 32), (2, 256), (1, 8 * 1024)]) as usize,
+            heartbeat: Duration::from_millis(rng.u64(200..700)),
+            fragmented: weighted(rng, &[(2, 0), (2, 20), (1, 200)]),
+            faults: FaultKind::some(rng),
+            bulk: rng.u8(..16) == 0,
+            tiny: rng.u8(..4) == 0,
+            tight_deadlines: rng.bool(),
+            tight_cancels: rng.bool(),
+        }
+    }
+}
