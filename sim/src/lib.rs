@@ -6,5 +6,8 @@
 //! - [`frame`]: gateways, instances and clients made of `grpcrouter-core` alone, on a network of byte
 //!   streams in memory.
 
+pub mod frame;
 pub mod oracle;
 pub mod plan;
+pub mod report;
+pub mod sweep;

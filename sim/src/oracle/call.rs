@@ -91,6 +91,11 @@ impl Record {
         self.started.is_some() && self.ended.is_none() && !self.abandoned
     }
 
+    /// Whether a fault was on its path.
+    pub fn is_touched(&self) -> bool {
+        self.touched
+    }
+
     /// How it ended, if it has.
     pub fn outcome(&self) -> Option<&Outcome> {
         self.ended.as_ref().map(|(_, outcome)| outcome)

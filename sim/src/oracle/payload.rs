@@ -64,7 +64,7 @@ impl Stream {
     /// Bytes until the end of the message after this many more whole ones; of all that is left where there
     /// are fewer.
     pub fn until(&self, messages: usize) -> u64 {
-        let last = self.sizes.len().min(self.index + messages);
+        let last = self.sizes.len().min(self.index.saturating_add(messages));
         let whole: u64 = self.sizes[self.index..last]
             .iter()
             .map(|size| u64::from(*size) + PREFIX)
@@ -141,7 +141,7 @@ impl Stream {
             at += n as u64;
         }
         let base = base(self.call, self.direction, self.index as u32);
-        let mut at = at - PREFIX;
+        let mut at = at.saturating_sub(PREFIX);
         while !out.is_empty() {
             let word = word(base, at / 8).to_le_bytes();
             let from = (at % 8) as usize;

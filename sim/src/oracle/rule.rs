@@ -29,6 +29,8 @@ pub enum Rule {
     Unjustified,
     /// All is whole again, and still a new call does not succeed in time.
     Unavailable,
+    /// The code under test panicked.
+    Panicked,
 }
 
 impl Rule {
@@ -47,6 +49,7 @@ impl Rule {
             Self::Zombie => "zombie",
             Self::Unjustified => "unjustified",
             Self::Unavailable => "unavailable",
+            Self::Panicked => "panicked",
         }
     }
 }

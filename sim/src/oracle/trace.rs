@@ -58,7 +58,7 @@ pub struct Event {
 }
 
 /// The call of an event that is about none.
-pub const NO_CALL: u32 = u32::MAX;
+pub(super) const NO_CALL: u32 = u32::MAX;
 
 impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

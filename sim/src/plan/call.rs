@@ -101,6 +101,7 @@ fn one(rng: &mut Rng, options: &Options) -> CallPlan {
     }
     // OK after too few messages of a unary answer is for endpoints to judge, not for a gateway.
     let slow = rng.u8(..5) == 0;
+    let messages = request.len() as u64;
     let us = |us: u64| Duration::from_micros(us);
     let rtt_us = 4 * (options.latency + options.jitter).as_micros() as u64;
     let near = |rng: &mut Rng| us(rtt_us / 2 + rng.u64(..rtt_us * 4 + 2_000));
@@ -121,8 +122,9 @@ fn one(rng: &mut Rng, options: &Options) -> CallPlan {
         pinned: rng.bool().then(|| rng.usize(..options.instances)),
         request: request.into(),
         response: response.into(),
+        // Three seconds in all, however many messages there are.
         gap: if slow {
-            us(rng.u64(..20_000))
+            us(rng.u64(..20_000).min(3_000_000 / (messages + 1)))
         } else {
             Duration::ZERO
         },

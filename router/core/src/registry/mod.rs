@@ -219,6 +219,12 @@ impl<T: Clone> Registry<T> {
         self.by_id.len()
     }
 
+    /// Calls that count as load, over all services.
+    #[must_use]
+    pub fn load(&self) -> u64 {
+        self.offerings.values().map(|offering| offering.load).sum()
+    }
+
     /// Whether no instance is registered.
     #[must_use]
     pub fn is_empty(&self) -> bool {

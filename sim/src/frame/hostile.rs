@@ -1,0 +1,134 @@
+//! Peers that break the protocol: frames that no honest end would write, among those that it did.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use grpcrouter_core::config::CHUNK;
+use grpcrouter_proto::v1::{
+    RegisterRequest, RegisterResponse, RpcCall, RpcResponse, register_request, register_response,
+};
+use prost::Message;
+
+use crate::plan::Hostility;
+
+use super::link::ConnId;
+use super::wire::Piece;
+use super::world::World;
+
+/// OPEN, and HEAD.
+const START: u32 = 1;
+/// A number that no frame of a run has.
+const FAR: u32 = 0x7fff_ffff;
+
+impl World<'_> {
+    /// A peer breaks the protocol, in a call that is open. Gives how many calls that may hurt.
+    pub(super) fn hostile(&mut self, how: Hostility) -> usize {
+        let ends = self.gateway_ends.iter().enumerate();
+        let calls = ends.filter_map(|(conn, end)| Some((conn, end.as_ref()?)));
+        let calls = calls.flat_map(|(conn, end)| {
+            let calls = end.calls.iter();
+            calls.map(move |(key, call)| (conn, key.to_bits(), *call))
+        });
+        let calls: Vec<_> = calls.collect();
+        let Some((conn, id, call)) = self.rng.choice(calls) else {
+            return 0;
+        };
+        let from = self.rng.usize(..2);
+        let frame = Forged {
+            id,
+            ..Forged::default()
+        };
+        let frame = match how {
+            Hostility::Overspend => Forged {
+                data: self.config.call_window_max.max(self.config.call_window) as usize + CHUNK,
+                ..frame
+            },
+            Hostility::ForgedId => Forged {
+                id: id ^ 0x5a5a_0000_0000,
+                data: 1,
+                flags: START,
+                ..frame
+            },
+            Hostility::OutOfOrder => Forged {
+                data: 1,
+                seq: FAR,
+                ..frame
+            },
+            Hostility::HeadTwice => Forged {
+                flags: START,
+                ..frame
+            },
+            Hostility::Oversize => return self.oversize(conn, from),
+        };
+        let ends_tunnel = how == Hostility::ForgedId || (how == Hostility::HeadTwice && from == 1);
+        let hurt = if ends_tunnel {
+            self.sick[conn] = true;
+            self.touch_conn(conn)
+        } else {
+            self.touch(call);
+            1
+        };
+        // In pieces that a frame may have: each breaks the same rule.
+        let mut left = frame.data;
+        loop {
+            let data = left.min(CHUNK * 2);
+            left -= data;
+            let piece = Forged { data, ..frame }.encode(from);
+            self.send(conn, from, Piece::Bytes(piece));
+            if left == 0 {
+                return hurt;
+            }
+        }
+    }
+
+    fn oversize(&mut self, conn: ConnId, from: usize) -> usize {
+        self.sick[conn] = true;
+        let calls = self.touch_conn(conn);
+        let mut bytes = BytesMut::new();
+        bytes.put_u8(0);
+        bytes.put_u32(self.config.max_frame + 1);
+        self.send(conn, from, Piece::Bytes(bytes.freeze()));
+        calls
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Forged {
+    id: u64,
+    flags: u32,
+    seq: u32,
+    /// Bytes of data.
+    data: usize,
+}
+
+impl Forged {
+    /// The frame as the instance (0), or the gateway (1), would write it.
+    fn encode(self, from: usize) -> Bytes {
+        let data = vec![0x55; self.data].into();
+        let body = if from == 0 {
+            let response = RpcResponse {
+                request_id: self.id,
+                flags: self.flags,
+                seq: self.seq,
+                data,
+                ..RpcResponse::default()
+            };
+            let frame = Some(register_request::Frame::RpcResponse(response));
+            RegisterRequest { frame }.encode_to_vec()
+        } else {
+            let call = RpcCall {
+                request_id: self.id,
+                flags: self.flags,
+                seq: self.seq,
+                method: "/sim.Probe/Run".to_owned(),
+                data,
+                ..RpcCall::default()
+            };
+            let frame = Some(register_response::Frame::RpcCall(call));
+            RegisterResponse { frame }.encode_to_vec()
+        };
+        let mut bytes = BytesMut::with_capacity(body.len() + 5);
+        bytes.put_u8(0);
+        bytes.put_u32(body.len() as u32);
+        bytes.extend_from_slice(&body);
+        bytes.freeze()
+    }
+}

@@ -1,0 +1,44 @@
+//! The frame level: gateways, instances and clients made of `grpcrouter-core` alone.
+//!
+//! Frames go over byte pipes in memory, in virtual time; there is no HTTP/2, and no task. What the product's
+//! shell does around the core (pick, open, retry, hand on) is done here in its own words, so that what
+//! fails here is the core, or the rule itself.
+
+mod client;
+mod fault;
+mod gateway;
+mod handler;
+mod hostile;
+mod hosts;
+mod instance;
+mod link;
+mod relay;
+mod settle;
+mod touch;
+mod wire;
+mod world;
+
+use crate::oracle::Trace;
+use crate::plan::Plan;
+use crate::report::{EVENTS, Report, Watch};
+
+use world::World;
+
+/// Runs a plan.
+pub fn run(plan: &Plan, watch: Watch) -> Report {
+    let mut world = World::new(plan, Trace::new(watch.whole, watch.print));
+    world.play();
+    let ledger = &world.ledger;
+    let violations = ledger.violations().iter().map(|violation| {
+        let events = ledger.trace.about(violation.call, EVENTS);
+        (violation.clone(), events)
+    });
+    Report {
+        seed: plan.seed,
+        calls: ledger.calls(),
+        messages: ledger.messages(),
+        faults: world.counted,
+        hash: ledger.trace.hash(),
+        violations: violations.collect(),
+    }
+}
