@@ -168,7 +168,8 @@ impl World<'_> {
             while let Some(event) = end.tunnel.poll_event() {
                 over |= self.on_instance_event(conn, &mut end, event);
             }
-            while !over && end.tunnel.has_transmit() && self.room(conn, 0) > 0 {
+            // What is left when it is over goes out even when the pipe is full.
+            while end.tunnel.has_transmit() && (over || self.room(conn, 0) > 0) {
                 match end.tunnel.poll_transmit(self.now) {
                     Some(mut batch) => {
                         let bytes = batch.copy_to_bytes(batch.remaining());
@@ -183,6 +184,7 @@ impl World<'_> {
             }
         }
         if over {
+            self.send(conn, 0, Piece::Fin);
             return self.close_instance_end(conn, *end);
         }
         let at = end.tunnel.poll_timeout();
@@ -220,10 +222,7 @@ impl World<'_> {
             }
             Event::Role(_) => {}
             Event::Readable(key) | Event::Writable(key) => self.progress_run(conn, end, key),
-            Event::Drained => {
-                self.send(conn, 0, Piece::Fin);
-                return true;
-            }
+            Event::Drained => return true,
             Event::Closed(error) => {
                 self.tunnel_failed(conn, &error);
                 if let grpcrouter_core::TunnelError::Refused { reason, .. } = &error
@@ -231,7 +230,6 @@ impl World<'_> {
                 {
                     self.instances[end.host].done = true;
                 }
-                self.send(conn, 0, Piece::Rst);
                 // Handlers still learn what became of their calls.
                 let keys: Vec<Key> = end.runs.keys().copied().collect();
                 for key in keys {

@@ -14,8 +14,8 @@ use super::world::{Due, World};
 const LIVE_WITHIN: Duration = Duration::from_secs(5);
 /// Peers that were lost have been noticed by then: two heartbeats, a back-off, and a handshake.
 const PROBE_AFTER: Duration = Duration::from_millis(3_500);
-/// How long what runs may take to end by itself, at the most.
-const REST_WITHIN: Duration = Duration::from_secs(60);
+/// How long nothing may move on any call that has not ended: longer than every stall and deadline.
+const STUCK_AFTER: Duration = Duration::from_secs(25);
 /// Steps of a run, at the most: more is a loop.
 const STEPS_MAX: u64 = 20_000_000;
 
@@ -42,7 +42,8 @@ impl World<'_> {
             return false;
         };
         let busy = self.ledger.records().iter().any(|record| record.is_open());
-        self.now >= done_at + REST_WITHIN || (!busy && self.now >= done_at + self.base_slack() * 2)
+        let moved_at = done_at.max(self.ledger.moved_at());
+        self.now >= moved_at + STUCK_AFTER || (!busy && self.now >= done_at + self.base_slack() * 2)
     }
 
     /// Everything is mended, whatever was on.
@@ -90,7 +91,12 @@ impl World<'_> {
     /// A call from every client to every instance, longer than all windows.
     pub(super) fn probe(&mut self) {
         let options = &self.plan.options;
-        let size = options.call_window.min(options.client_window);
+        let windows = [
+            options.call_window,
+            options.client_window,
+            options.reader_window,
+        ];
+        let size = windows.into_iter().min().unwrap_or_default();
         let sizes: Arc<[u32]> = vec![size; 3].into();
         for client in 0..options.clients {
             for id in 0..options.instances {

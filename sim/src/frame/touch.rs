@@ -69,9 +69,12 @@ impl World<'_> {
     /// Whether a fault is on a connection, or one that was may still end it.
     pub(super) fn is_faulty(&self, conn: ConnId) -> bool {
         let connection = &self.conns[conn];
+        // What a slow link let through at last is still under way when the fault is over.
+        let in_time = self.now + self.plan.options.latency + self.plan.options.jitter;
         self.sick[conn]
             || self.links[connection.link].is_touched()
             || connection.pipes.iter().any(|pipe| pipe.broken)
+            || connection.pipes.iter().any(|pipe| pipe.last_due() > in_time)
     }
 
     /// Whether a fault explains that a connection is silent, or over, now.

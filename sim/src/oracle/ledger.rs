@@ -32,6 +32,7 @@ pub struct Ledger {
     records: Vec<Record>,
     bounds: Bounds,
     violations: Vec<Violation>,
+    moved_at: Time,
     /// What happened.
     pub trace: Trace,
 }
@@ -46,6 +47,7 @@ impl Ledger {
                 .collect(),
             bounds,
             violations: Vec::new(),
+            moved_at: Time::ZERO,
             trace,
         }
     }
@@ -75,6 +77,11 @@ impl Ledger {
     /// The rules that were broken so far.
     pub fn violations(&self) -> &[Violation] {
         &self.violations
+    }
+
+    /// When bytes of any call were last handed over or delivered.
+    pub fn moved_at(&self) -> Time {
+        self.moved_at
     }
 
     /// Calls that began.
@@ -145,6 +152,7 @@ impl Ledger {
             Direction::Response => Edge::Client,
         };
         self.event(now, edge, What::Delivered, call, bytes.len() as u64);
+        self.moved_at = now;
         self.check_zombie(now, call, direction, slack);
         let record = &mut self.records[call as usize];
         if record.broken {
