@@ -41,6 +41,8 @@ pub(super) struct GatewayTunnel {
     /// The calls on it.
     pub(super) calls: BTreeMap<Key, u32>,
     timer_at: Option<Time>,
+    /// It ended; calls may still have to take what came before.
+    pub(super) closed: bool,
 }
 
 impl GatewayHost {
@@ -68,6 +70,7 @@ impl World<'_> {
                 epoch: (0, 0),
                 calls: BTreeMap::new(),
                 timer_at: None,
+                closed: false,
             })
         });
         end.tunnel.handle_bytes(now, bytes);
@@ -124,16 +127,28 @@ impl World<'_> {
         if over {
             self.send(conn, 1, Piece::Fin);
             self.conns[conn].open[1] = false;
-            self.gateway_ends[conn] = None;
-            return;
         }
         let Some(end) = &mut self.gateway_ends[conn] else {
             return;
         };
+        end.closed |= over;
+        if end.closed {
+            return self.drop_if_done(conn);
+        }
         let at = end.tunnel.poll_timeout();
         if let Some(at) = at.filter(|at| end.timer_at.is_none_or(|set| *at < set)) {
             end.timer_at = Some(at);
             self.at(at, Due::TunnelTimer { conn, end: 1 });
+        }
+    }
+
+    /// A tunnel that ended is kept for as long as a call may take something from it.
+    pub(super) fn drop_if_done(&mut self, conn: ConnId) {
+        if let Some(end) = &self.gateway_ends[conn]
+            && end.closed
+            && end.calls.is_empty()
+        {
+            self.gateway_ends[conn] = None;
         }
     }
 
@@ -321,14 +336,14 @@ impl World<'_> {
     /// The process is gone. `quietly`: nobody is told.
     pub(super) fn kill_gateway(&mut self, gateway: usize, quietly: bool) {
         for conn in 0..self.conns.len() {
-            if self.conns[conn].hosts[1] != gateway || !self.conns[conn].open[1] {
+            if self.conns[conn].hosts[1] != gateway {
                 continue;
             }
+            self.gateway_ends[conn] = None;
             if !quietly {
                 self.send(conn, 1, Piece::Rst);
             }
             self.conns[conn].open[1] = false;
-            self.gateway_ends[conn] = None;
         }
         self.gateways[gateway] = GatewayHost::new();
         self.gateways[gateway].alive = false;

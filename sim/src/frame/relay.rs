@@ -307,6 +307,7 @@ impl World<'_> {
         if let Some(end) = &mut self.gateway_ends[conn] {
             end.tunnel.release(key);
             end.calls.remove(&key);
+            self.drop_if_done(conn);
         }
     }
 
