@@ -127,6 +127,8 @@ impl World<'_> {
         if over {
             self.send(conn, 1, Piece::Fin);
             self.conns[conn].open[1] = false;
+            self.conns[conn].parting[1] = true;
+            self.let_answers_go(conn);
         }
         let Some(end) = &mut self.gateway_ends[conn] else {
             return;
@@ -149,6 +151,15 @@ impl World<'_> {
             && end.calls.is_empty()
         {
             self.gateway_ends[conn] = None;
+        }
+    }
+
+    /// Nobody keeps time any more for calls whose whole answer is here, when their tunnel ended.
+    fn let_answers_go(&mut self, conn: ConnId) {
+        if let Some(end) = &self.gateway_ends[conn] {
+            for call in end.calls.values() {
+                self.ledger.untimed(*call);
+            }
         }
     }
 
@@ -344,6 +355,7 @@ impl World<'_> {
                 self.send(conn, 1, Piece::Rst);
             }
             self.conns[conn].open[1] = false;
+            self.conns[conn].parting[1] = false;
         }
         self.gateways[gateway] = GatewayHost::new();
         self.gateways[gateway].alive = false;

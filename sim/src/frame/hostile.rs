@@ -64,6 +64,7 @@ impl World<'_> {
             self.touch_conn(conn)
         } else {
             self.touch(call);
+            self.ledger.forged(call);
             1
         };
         // In pieces that a frame may have: each breaks the same rule.

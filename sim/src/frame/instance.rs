@@ -185,6 +185,7 @@ impl World<'_> {
         }
         if over {
             self.send(conn, 0, Piece::Fin);
+            self.conns[conn].parting[0] = true;
             return self.close_instance_end(conn, *end);
         }
         let at = end.tunnel.poll_timeout();
@@ -271,14 +272,14 @@ impl World<'_> {
     pub(super) fn kill_instance(&mut self, instance: usize, quietly: bool) {
         self.instances[instance].alive = false;
         for conn in 0..self.conns.len() {
-            let is_own = matches!(&self.instance_ends[conn], Some(end) if end.host == instance);
-            if !is_own {
+            if self.conns[conn].hosts[0] != self.plan.options.clients + instance {
                 continue;
             }
             if !quietly {
                 self.send(conn, 0, Piece::Rst);
             }
             self.conns[conn].open[0] = false;
+            self.conns[conn].parting[0] = false;
             if let Some(end) = self.instance_ends[conn].take() {
                 for run in end.runs.into_values() {
                     self.forget_run(&run);

@@ -47,6 +47,8 @@ pub(super) struct Conn<T> {
     pub(super) link: usize,
     /// Whether each end is still there.
     pub(super) open: [bool; 2],
+    /// Whether each end has said goodbye in order, and hears the other one out.
+    pub(super) parting: [bool; 2],
     /// The pipe from each end.
     pub(super) pipes: [Pipe<T>; 2],
 }
@@ -71,6 +73,7 @@ impl<T> Conn<T> {
             hosts: [dialler, gateway],
             link,
             open: [true; 2],
+            parting: [false; 2],
             pipes: [Pipe::new(), Pipe::new()],
         }
     }

@@ -1,5 +1,6 @@
 //! Which calls a fault is on: they may fail, and no others.
 
+use grpcrouter_core::Time;
 use grpcrouter_core::tunnel::Phase;
 
 use crate::oracle::Slack;
@@ -29,6 +30,12 @@ impl World<'_> {
     /// A fault is on this connection: all calls that are open on it may fail. Gives how many there are.
     pub(super) fn touch_conn(&mut self, conn: ConnId) -> usize {
         let calls = self.calls_on(conn);
+        // Of a call that has just ended, frames may be under way that the fault delays.
+        let slack_us = self.base_slack().as_micros() as u64;
+        let since = Time::from_micros(self.now.as_micros().saturating_sub(slack_us));
+        for call in self.ledger.ended_after(since) {
+            self.touch(call);
+        }
         for call in &calls {
             self.touch(*call);
             if !self.is_tunnel(conn) {
@@ -74,7 +81,10 @@ impl World<'_> {
         self.sick[conn]
             || self.links[connection.link].is_touched()
             || connection.pipes.iter().any(|pipe| pipe.broken)
-            || connection.pipes.iter().any(|pipe| pipe.last_due() > in_time)
+            || connection
+                .pipes
+                .iter()
+                .any(|pipe| pipe.last_due() > in_time)
     }
 
     /// Whether a fault explains that a connection is silent, or over, now.

@@ -306,8 +306,8 @@ impl<'a> World<'a> {
             return;
         }
         if !self.conns[conn].open[to] {
-            // Nobody there knows this connection any more.
-            if !matches!(piece, Piece::Fin | Piece::Rst) {
+            // Who has said goodbye hears the other one out; else nobody there knows this connection.
+            if !self.conns[conn].parting[to] && !matches!(piece, Piece::Fin | Piece::Rst) {
                 self.reply_reset(conn, to);
             }
             return;

@@ -227,6 +227,7 @@ impl Ledger {
         if let Some(deadline) = record.deadline().map(|deadline| deadline + slack)
             && now > deadline
             && outcome != Outcome::Cancelled
+            && !(outcome == Outcome::Ok && record.untimed)
         {
             let late = (now - deadline).as_micros();
             let what = format!("ended {late} us later than its deadline and what delays allow");
@@ -254,6 +255,27 @@ impl Ledger {
     pub fn touched(&mut self, now: Time, call: u32) {
         self.event(now, Edge::World, What::Touched, call, 0);
         self.records[call as usize].touched = true;
+    }
+
+    /// The call's whole answer is at its gateway, and the tunnel that kept its time is gone: a client that
+    /// reads slowly may get it after the deadline, which it keeps itself.
+    pub fn untimed(&mut self, call: u32) {
+        self.records[call as usize].untimed = true;
+    }
+
+    /// A hostile instance answered the call itself: what comes of it is not its handler's.
+    pub fn forged(&mut self, call: u32) {
+        self.records[call as usize].broken = true;
+    }
+
+    /// Calls that ended at their clients after `since`.
+    pub fn ended_after(&self, since: Time) -> Vec<u32> {
+        let recent = |record: &Record| matches!(&record.ended, Some((at, _)) if *at >= since);
+        let numbered = self.records.iter().enumerate();
+        numbered
+            .filter(|(_, record)| recent(record))
+            .map(|(call, _)| call as u32)
+            .collect()
     }
 
     /// Everything has come to rest, long after all was whole again.
