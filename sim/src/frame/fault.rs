@@ -185,8 +185,26 @@ impl World<'_> {
                 let slowed = &mut self.links[link].slowed;
                 *slowed = slowed.saturating_sub(SLOW);
             }
-            FaultKind::Drip => self.links[link].rate = None,
+            FaultKind::Drip => self.stop_drip(link),
             _ => {}
+        }
+    }
+
+    /// A link that dripped lets everything through that waited for it.
+    pub(super) fn stop_drip(&mut self, link: usize) {
+        self.links[link].rate = None;
+        let due = self.now + self.plan.options.latency;
+        for conn in 0..self.conns.len() {
+            if self.conns[conn].link != link {
+                continue;
+            }
+            for from in [0, 1] {
+                let pipe = &mut self.conns[conn].pipes[from];
+                pipe.hurry(due);
+                for _ in 0..self.conns[conn].pipes[from].pieces() {
+                    self.at(due, Due::Arrive { conn, from });
+                }
+            }
         }
     }
 

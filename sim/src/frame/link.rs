@@ -103,6 +103,24 @@ impl<T> Pipe<T> {
         self.last_due
     }
 
+    /// How many pieces are under way.
+    pub(super) fn pieces(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether the next piece is due.
+    pub(super) fn is_due(&self, now: Time) -> bool {
+        self.queue.front().is_some_and(|(due, ..)| *due <= now)
+    }
+
+    /// Nothing that is under way is due later than this any more.
+    pub(super) fn hurry(&mut self, due: Time) {
+        for piece in &mut self.queue {
+            piece.0 = piece.0.min(due);
+        }
+        self.last_due = self.last_due.min(due);
+    }
+
     /// When the last piece that is under way is due.
     pub(super) fn last_due(&self) -> Time {
         self.last_due

@@ -63,7 +63,9 @@ impl World<'_> {
                 }
             }
             self.links[link].slowed = Duration::ZERO;
-            self.links[link].rate = None;
+            if self.links[link].rate.is_some() {
+                self.stop_drip(link);
+            }
         }
         for gateway in 0..self.gateways.len() {
             if self.gateways[gateway].draining {

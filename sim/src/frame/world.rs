@@ -290,6 +290,9 @@ impl<'a> World<'a> {
         let connection = &mut self.conns[conn];
         let link = &self.links[connection.link];
         let pipe = &mut connection.pipes[from];
+        if !pipe.is_due(self.now) {
+            return;
+        }
         if link.held[from] > 0 {
             pipe.parked += 1;
             return;
