@@ -43,7 +43,8 @@ impl World<'_> {
         };
         let busy = self.ledger.records().iter().any(|record| record.is_open());
         let moved_at = done_at.max(self.ledger.moved_at());
-        self.now >= moved_at + STUCK_AFTER || (!busy && self.now >= done_at + self.base_slack() * 2)
+        self.now >= moved_at + STUCK_AFTER
+            || (!busy && self.now >= moved_at + self.base_slack() * 2)
     }
 
     /// Everything is mended, whatever was on.
@@ -170,7 +171,10 @@ impl World<'_> {
             if let Some(end) = end {
                 let (calls, runs) = (end.tunnel.open_calls(), end.runs.len());
                 if calls + runs > 0 {
-                    held.push(format!("tunnel {conn} at its instance: {calls} calls"));
+                    let of: Vec<u32> = end.runs.values().map(|run| run.call).collect();
+                    held.push(format!(
+                        "tunnel {conn} at its instance: {calls} calls, handlers of {of:?}"
+                    ));
                 }
             }
         }

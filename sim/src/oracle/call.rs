@@ -114,6 +114,15 @@ impl Record {
         self.runs
     }
 
+    /// Whether this is the status that its handler gave.
+    pub(super) fn is_own(&self, outcome: &Outcome) -> bool {
+        match outcome {
+            Outcome::Ok => self.finished == Some(0),
+            Outcome::Failed { code, reason } => self.finished == Some(*code) && reason.is_empty(),
+            Outcome::Cancelled => false,
+        }
+    }
+
     pub(super) fn flow(&mut self, direction: Direction) -> &mut Flow {
         match direction {
             Direction::Request => &mut self.request,

@@ -79,7 +79,7 @@ impl Ledger {
         &self.violations
     }
 
-    /// When bytes of any call were last handed over or delivered.
+    /// When bytes of any call were last delivered, or a call ended.
     pub fn moved_at(&self) -> Time {
         self.moved_at
     }
@@ -216,6 +216,7 @@ impl Ledger {
             Outcome::Cancelled => 1,
         };
         self.event(now, Edge::Client, What::Ended, call, code);
+        self.moved_at = now;
         let record = &mut self.records[call as usize];
         if record.abandoned {
             return;
@@ -227,7 +228,7 @@ impl Ledger {
         if let Some(deadline) = record.deadline().map(|deadline| deadline + slack)
             && now > deadline
             && outcome != Outcome::Cancelled
-            && !(outcome == Outcome::Ok && record.untimed)
+            && !(record.untimed && record.is_own(&outcome))
         {
             let late = (now - deadline).as_micros();
             let what = format!("ended {late} us later than its deadline and what delays allow");
@@ -326,7 +327,10 @@ impl Ledger {
     fn check_failure(&mut self, now: Time, call: u32, code: u32, reason: &str) {
         let record = &self.records[call as usize];
         let overdue = record.deadline().is_some_and(|deadline| now >= deadline);
-        let own = record.finished == Some(code) && reason.is_empty();
+        let own = record.is_own(&Outcome::Failed {
+            code,
+            reason: reason.to_owned(),
+        });
         let by_deadline = code == DEADLINE_EXCEEDED && overdue;
         if !own && !by_deadline && !record.touched {
             let what = format!("status {code} `{reason}`, and no fault was near it");
