@@ -31,7 +31,7 @@ pub struct Stream {
 }
 
 /// What [`Stream::check`] compares at a time.
-const STEP: usize = 8 * 1024;
+const STEP: usize = 512;
 
 impl Stream {
     /// The messages of these sizes, in bytes.
@@ -84,6 +84,16 @@ impl Stream {
             self.advance(n as u64, size);
         }
         filled
+    }
+
+    /// Passes over so many bytes.
+    pub fn skip(&mut self, mut bytes: u64) {
+        while bytes > 0 && !self.is_done() {
+            let size = u64::from(self.sizes[self.index]);
+            let n = bytes.min(size + PREFIX - self.offset);
+            self.advance(n, size);
+            bytes -= n;
+        }
     }
 
     /// Checks that `bytes` come next. Fails with the rule that they break.
@@ -141,15 +151,19 @@ impl Stream {
             at += n as u64;
         }
         let base = base(self.call, self.direction, self.index as u32);
-        let mut at = at.saturating_sub(PREFIX);
-        while !out.is_empty() {
-            let word = word(base, at / 8).to_le_bytes();
-            let from = (at % 8) as usize;
-            let n = out.len().min(8 - from);
-            out[..n].copy_from_slice(&word[from..from + n]);
-            out = &mut out[n..];
-            at += n as u64;
+        let at = at.saturating_sub(PREFIX);
+        let from = (at % 8) as usize;
+        let n = out.len().min((8 - from) % 8);
+        let (begun, whole) = out.split_at_mut(n);
+        begun.copy_from_slice(&word(base, at / 8).to_le_bytes()[from..from + n]);
+        let mut number = at.div_ceil(8);
+        let mut words = whole.chunks_exact_mut(8);
+        for out in &mut words {
+            out.copy_from_slice(&word(base, number).to_le_bytes());
+            number += 1;
         }
+        let rest = words.into_remainder();
+        rest.copy_from_slice(&word(base, number).to_le_bytes()[..rest.len()]);
     }
 }
 
