@@ -156,9 +156,9 @@ fn one(rng: &mut Rng, options: &Options) -> CallPlan {
 
 fn sizes(rng: &mut Rng, options: &Options, tiny: bool) -> Vec<u32> {
     if tiny {
-        return vec![rng.u32(0..8); rng.usize(300..2_000)];
+        return vec![rng.u32(0..8); rng.usize(300..1_200)];
     }
-    (0..rng.usize(0..20)).map(|_| size(rng, options)).collect()
+    (0..rng.usize(0..26)).map(|_| size(rng, options)).collect()
 }
 
 fn size(rng: &mut Rng, options: &Options) -> u32 {
