@@ -297,9 +297,15 @@ impl<T: Clone> Library<T> {
         empty && self.waiting.is_empty() && self.held.is_empty() && self.sets + self.taken == 0
     }
 
-    /// Whether what is counted is what there is, and within the limits.
+    /// Whether what is counted is what there is, no less than what came, and within the limits.
     #[cfg(test)]
     pub(super) fn is_sound(&self) -> bool {
+        let holds_more = |(_, set, offer): (Hash, &Arc<Set>, &Offer<T>)| {
+            offer.by.values().any(|by| set.cost() < by.size)
+        };
+        if self.held_offers().any(holds_more) {
+            return false;
+        }
         let asked = self.offers.values().filter_map(|offer| match offer.state {
             State::Asked(key) => offer.by.get(&key).map(|by| Set::cost_max(by.size)),
             _ => None,

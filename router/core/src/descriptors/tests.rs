@@ -194,6 +194,40 @@ fn a_set_that_names_more_than_it_is_long_costs_no_memory() {
     assert!(matches!(error, BadSet::NamesTooMuch(_)), "{error}");
 }
 
+/// A set with this much of a field that nobody knows.
+fn padded(name: &str, filler: u32) -> Bytes {
+    let mut bytes = set(name).to_vec();
+    bytes.push(0x7a);
+    prost::encoding::encode_varint(filler.into(), &mut bytes);
+    bytes.resize(bytes.len() + filler as usize, 0);
+    bytes.into()
+}
+
+#[test]
+fn what_stands_in_a_set_beside_its_files_counts_as_long_as_it_is_held() {
+    const FILLER: u32 = 3 << 20;
+    let sets = ["a", "b", "c"].map(|name| padded(name, FILLER));
+    let limits = DescriptorLimits {
+        max_total: Set::cost_max(sets[0].len()) + (1 << 20),
+        ..DescriptorLimits::default()
+    };
+    let mut shelf = Shelf::new(limits);
+    let mut held = 0;
+    for (slot, set) in (1..).zip(&sets) {
+        assert!(parse(set).cost() >= set.len());
+        shelf.announce(slot, set, &["pkg.S"], "x");
+        for _ in shelf.asked() {
+            shelf.brings(slot, set);
+            held += 1;
+        }
+        assert!(shelf.library.is_sound());
+    }
+    assert_eq!(
+        held, 1,
+        "its 3 MiB leave no room for what another could take"
+    );
+}
+
 struct Shelf {
     library: Library<&'static str>,
 }
@@ -406,7 +440,7 @@ proptest! {
     fn whoever_comes_and_goes_the_library_counts_right(
         steps in prop::collection::vec((0..6_u8, 1..8_u32, 0..4_usize), 1..80),
     ) {
-        let sets = ["a", "b", "c", "d"].map(set);
+        let sets = ["a", "b", "c", "d"].map(|name| padded(name, 1_000));
         let limits = DescriptorLimits {
             max_sets: 3,
             max_total: Set::cost_max(sets[0].len()) + 1_000,
