@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::registry::CATCH_ALL;
 use crate::table::Key;
 
+use super::queue::{Fit, Queue, Ticket};
 use super::set::{Kind, Set};
 use super::{Announced, Hash};
 
@@ -21,7 +22,8 @@ pub struct DescriptorLimits {
     pub max_sets: usize,
     /// What all sets take together with the index of their names, in bytes; one under way counts with the
     /// most that it could take, 8 times its length and 64 KiB. 64 MiB. What does not fit waits until others
-    /// have gone.
+    /// have gone. Beside others under way, one is asked for only if it could take no more than half of what
+    /// is left: those that do not hand over what they announced leave room for others.
     pub max_total: usize,
 }
 
@@ -51,14 +53,34 @@ pub struct Library<T> {
     own: Vec<(Hash, Arc<Set>)>,
     offers: BTreeMap<Hash, Offer<T>>,
     by_key: BTreeMap<Key, Hash>,
-    /// Offers of which somebody is to be asked, first come first.
-    waiting: BTreeMap<u64, Hash>,
+    /// Offers of which somebody is to be asked.
+    waiting: Queue,
     /// Offers that are held, in the order in which they came.
     held: BTreeMap<u64, Hash>,
     next_place: u64,
-    /// How many sets are held or under way, and what they take.
+    /// What the sets take that are held.
+    kept: Taken,
+    /// What those may take that are under way.
+    coming: Taken,
+}
+
+/// How many sets, and what they take in bytes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Taken {
     sets: usize,
-    taken: usize,
+    bytes: usize,
+}
+
+impl Taken {
+    fn add(&mut self, bytes: usize) {
+        self.sets += 1;
+        self.bytes += bytes;
+    }
+
+    fn sub(&mut self, bytes: usize) {
+        self.sets -= 1;
+        self.bytes -= bytes;
+    }
 }
 
 /// A set that at least one live instance announced.
@@ -74,8 +96,7 @@ struct Offer<T> {
 enum State {
     /// All who announced it were asked, in vain.
     Exhausted,
-    /// Its place among those that wait.
-    Waiting(u64),
+    Waiting(Ticket),
     Asked(Key),
     /// Its place among those that are held.
     Held(u64, Arc<Set>),
@@ -117,11 +138,11 @@ impl<T: Clone> Library<T> {
             own: own.into_iter().map(|(h, set)| (h, Arc::new(set))).collect(),
             offers: BTreeMap::new(),
             by_key: BTreeMap::new(),
-            waiting: BTreeMap::new(),
+            waiting: Queue::default(),
             held: BTreeMap::new(),
             next_place: 0,
-            sets: 0,
-            taken: 0,
+            kept: Taken::default(),
+            coming: Taken::default(),
         }
     }
 
@@ -160,21 +181,26 @@ impl<T: Clone> Library<T> {
     }
 
     /// Whom to ask next. Nobody while there is no room.
+    ///
+    /// One whose set does not fit holds up no other whose set does. But who waits only for what is under
+    /// way is passed over 64 times at most; then nobody is asked before it.
     pub fn poll_request(&mut self) -> Option<(Key, T)> {
-        let (&place, &hash) = self.waiting.first_key_value()?;
-        let offer = self.offers.get_mut(&hash)?;
-        let (&key, announcer) = offer.by.iter_mut().find(|(_, by)| !by.asked)?;
-        let cost = Set::cost_max(announcer.size);
-        if self.sets >= self.limits.max_sets || self.taken + cost > self.limits.max_total {
-            return None;
+        loop {
+            let (kept, coming, limits) = (self.kept, self.coming, &self.limits);
+            let (ticket, next) = self.waiting.next(|cost| fit(kept, coming, limits, cost))?;
+            let offer = self.offers.get_mut(&next.hash)?;
+            let (&key, announcer) = offer.by.iter_mut().find(|(_, by)| !by.asked)?;
+            let cost = Set::cost_max(announcer.size);
+            if cost != next.cost {
+                // Others announced it with another size when it began to wait. One of them lies.
+                offer.state = State::Waiting(self.waiting.push(ticket.place, next.hash, cost));
+                continue;
+            }
+            self.coming.add(cost);
+            announcer.asked = true;
+            offer.state = State::Asked(key);
+            return Some((key, announcer.tunnel.clone()));
         }
-        self.sets += 1;
-        self.taken += cost;
-        announcer.asked = true;
-        offer.state = State::Asked(key);
-        let tunnel = announcer.tunnel.clone();
-        self.waiting.remove(&place);
-        Some((key, tunnel))
     }
 
     /// The set that this instance was asked for came.
@@ -182,8 +208,7 @@ impl<T: Clone> Library<T> {
         let Some(hash) = self.end_request(key) else {
             return;
         };
-        self.sets += 1;
-        self.taken += set.cost();
+        self.kept.add(set.cost());
         let place = self.place();
         self.held.insert(place, hash);
         if let Some(offer) = self.offers.get_mut(&hash) {
@@ -228,14 +253,13 @@ impl<T: Clone> Library<T> {
         }
         let (is_last, all_asked) = (offer.by.is_empty(), offer.by.values().all(|by| by.asked));
         match &offer.state {
-            State::Waiting(place) if all_asked => {
-                self.waiting.remove(place);
+            State::Waiting(ticket) if all_asked => {
+                self.waiting.remove(*ticket);
                 offer.state = State::Exhausted;
             }
             State::Held(place, set) if is_last => {
                 self.held.remove(place);
-                self.sets -= 1;
-                self.taken -= set.cost();
+                self.kept.sub(set.cost());
             }
             _ => {}
         }
@@ -294,7 +318,8 @@ impl<T: Clone> Library<T> {
     #[cfg(test)]
     pub(super) fn holds_nothing(&self) -> bool {
         let empty = self.offers.is_empty() && self.by_key.is_empty();
-        empty && self.waiting.is_empty() && self.held.is_empty() && self.sets + self.taken == 0
+        let taken = (self.kept, self.coming) != Default::default();
+        empty && self.waiting.is_empty() && self.held.is_empty() && !taken
     }
 
     /// Whether what is counted is what there is, no less than what came, and within the limits.
@@ -316,9 +341,11 @@ impl<T: Clone> Library<T> {
             .chain(asked)
             .collect();
         let announcers: usize = self.offers.values().map(|offer| offer.by.len()).sum();
-        (self.sets, self.taken) == (costs.len(), costs.iter().sum())
-            && self.sets <= self.limits.max_sets
-            && self.taken <= self.limits.max_total
+        let sets = self.kept.sets + self.coming.sets;
+        let taken = self.kept.bytes + self.coming.bytes;
+        (sets, taken) == (costs.len(), costs.iter().sum())
+            && sets <= self.limits.max_sets
+            && taken <= self.limits.max_total
             && announcers == self.by_key.len()
             && self.offers.values().all(|offer| !offer.by.is_empty())
     }
@@ -356,10 +383,10 @@ impl<T: Clone> Library<T> {
         let place = self.place();
         if let Some(offer) = self.offers.get_mut(&hash)
             && matches!(offer.state, State::Exhausted)
-            && offer.by.values().any(|by| !by.asked)
+            && let Some(next) = offer.by.values().find(|by| !by.asked)
         {
-            offer.state = State::Waiting(place);
-            self.waiting.insert(place, hash);
+            let cost = Set::cost_max(next.size);
+            offer.state = State::Waiting(self.waiting.push(place, hash, cost));
         }
     }
 
@@ -371,14 +398,27 @@ impl<T: Clone> Library<T> {
             return None;
         }
         offer.state = State::Exhausted;
-        self.sets -= 1;
-        self.taken -= Set::cost_max(offer.by.get(&key)?.size);
+        self.coming.sub(Set::cost_max(offer.by.get(&key)?.size));
         Some(hash)
     }
 
     fn place(&mut self) -> u64 {
         self.next_place += 1;
         self.next_place
+    }
+}
+
+/// Whether there is room for a set that could take this much.
+fn fit(kept: Taken, coming: Taken, limits: &DescriptorLimits, cost: usize) -> Fit {
+    if kept.sets >= limits.max_sets || kept.bytes + cost > limits.max_total {
+        return Fit::Never;
+    }
+    let left = limits.max_total.saturating_sub(kept.bytes + coming.bytes);
+    let share = if coming.sets == 0 { left } else { left / 2 };
+    if kept.sets + coming.sets < limits.max_sets && cost <= share {
+        Fit::Now
+    } else {
+        Fit::Later
     }
 }
 
