@@ -46,6 +46,12 @@ impl Default for DescriptorLimits {
 ///
 /// Questions: [`file`](Self::file), [`symbol`](Self::symbol), [`extension`](Self::extension),
 /// [`extension_numbers`](Self::extension_numbers), [`services`](Self::services).
+///
+/// Sets may describe the same name differently. The gateway's own answer first, then the set that the
+/// caller prefers, then those whose instances declare a service of the package that the answer is of, then
+/// all; each time the one that came first. So for what is in no package of a service, such as shared types,
+/// the set that came first answers, whoever brought it: who asks for the service first and then prefers
+/// that set gets what belongs to it.
 #[derive(Debug)]
 pub struct Library<T> {
     limits: DescriptorLimits,
@@ -350,7 +356,7 @@ impl<T: Clone> Library<T> {
             && self.offers.values().all(|offer| !offer.by.is_empty())
     }
 
-    /// The gateway's own sets, then `first`, then all in the order in which they came.
+    /// The first set that has an answer, in the order that the library's comment gives.
     fn search(
         &self,
         first: Option<Hash>,
@@ -359,13 +365,16 @@ impl<T: Clone> Library<T> {
         let own = self.own.iter().map(|(hash, set)| (*hash, set, None));
         let held = || self.held_offers().map(|(h, set, o)| (h, set, Some(o)));
         let preferred = held().filter(|(hash, ..)| Some(*hash) == first);
-        own.chain(preferred)
-            .chain(held())
-            .find_map(|(hash, set, offer)| {
-                let file = look(set, offer)?;
-                let set = set.clone();
-                Some(Found { set, file, hash })
-            })
+        let answer = |(hash, set, offer): (Hash, &Arc<Set>, Option<&Offer<T>>)| {
+            let file = look(set, offer)?;
+            let at_home = offer.is_some_and(|offer| offer.is_of(set.package(file)));
+            let set = set.clone();
+            Some((Found { set, file, hash }, at_home))
+        };
+        let found = own.chain(preferred).find_map(answer);
+        let found = found.or_else(|| held().filter_map(answer).find(|(_, at_home)| *at_home));
+        let found = found.or_else(|| held().find_map(answer));
+        found.map(|(found, _)| found)
     }
 
     fn held_offers(&self) -> impl Iterator<Item = (Hash, &Arc<Set>, &Offer<T>)> {
@@ -425,6 +434,15 @@ fn fit(kept: Taken, coming: Taken, limits: &DescriptorLimits, cost: usize) -> Fi
 impl<T> Offer<T> {
     fn is_open(&self) -> bool {
         self.services.contains_key(CATCH_ALL)
+    }
+
+    /// Whether they declare a service of this package by name.
+    fn is_of(&self, package: &str) -> bool {
+        let dot = if package.is_empty() { "" } else { "." };
+        let prefix = format!("{package}{dot}");
+        let inside = self.services.range(prefix.clone()..);
+        let mut names = inside.map_while(|(name, _)| name.strip_prefix(&prefix));
+        names.any(|name| !name.contains('.') && name != CATCH_ALL)
     }
 
     fn offers(&self, service: &str) -> bool {

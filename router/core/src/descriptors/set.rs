@@ -119,6 +119,13 @@ impl Set {
         self.by_name.get(name)
     }
 
+    /// The package of a file; empty for none.
+    pub(super) fn package(&self, file: u32) -> &str {
+        let fields = Fields::new(&self.files[file as usize]).flatten();
+        let packages = fields.filter_map(|(number, value)| (number == 2).then_some(value));
+        packages.last().and_then(|it| text(it).ok()).unwrap_or("")
+    }
+
     pub(super) fn symbol(&self, name: &str) -> Option<Symbol> {
         self.symbols.get(name)
     }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::testing::{Shelf, announced, key, padded, parse, set};
+use super::testing::{Shelf, announced, encoded, file, key, message, padded, parse, set};
 use super::{Announced, DescriptorLimits, Library, Set};
 
 #[test]
@@ -183,6 +183,37 @@ fn sets_are_held_up_to_a_total_and_none_past_its_own_limit() {
     assert!(!shelf.announce(1, &one, &["pkg.S"], "a"), "too long");
     assert_eq!(shelf.asked(), [""; 0]);
     shelf.library.leave(key(1));
+}
+
+#[test]
+fn what_a_package_holds_is_answered_by_who_offers_a_service_of_it() {
+    let mut shelf = Shelf::new(DescriptorLimits::default());
+    let with_message = |name: &str| {
+        let mut file = file("shop/carts.proto", "shop.v1", "Carts", &[]);
+        file.message_type.push(message(name));
+        file
+    };
+    let evil = encoded(vec![
+        with_message("Evil"),
+        file("e.proto", "evil", "E", &[]),
+    ]);
+    let own = encoded(vec![with_message("Good")]);
+    shelf.announce(1, &evil, &["evil.E", "shop.v1.sub.S", "shop"], "a");
+    shelf.announce(2, &own, &["shop.v1.Carts"], "b");
+    assert_eq!(shelf.asked(), ["a", "b"]);
+    shelf.brings(1, &evil);
+    let answers = |shelf: &Shelf| {
+        let library = &shelf.library;
+        let of_type = library.symbol("shop.v1.Outer", None).expect("held").hash;
+        let of_file = library.file("shop/carts.proto", None).expect("held").hash;
+        assert_eq!(of_type, of_file);
+        of_file
+    };
+    assert_eq!(answers(&shelf), announced(&evil).hash, "nobody else has it");
+    shelf.brings(2, &own);
+    assert_eq!(answers(&shelf), announced(&own).hash);
+    shelf.library.leave(key(2));
+    assert_eq!(answers(&shelf), announced(&evil).hash);
 }
 
 #[test]
