@@ -76,7 +76,7 @@ impl Directory {
         self.lock().pick(wanted)
     }
 
-    /// A call that counted as load has ended.
+    /// A call has ended.
     pub(super) fn release(&self, load: Load) {
         self.lock().release(load);
     }

@@ -2,7 +2,7 @@
 
 use grpcrouter_proto::v1::HealthStatus;
 
-use super::testing::info;
+use super::testing::{info, instance};
 use super::*;
 
 const S: &str = "pkg.S";
@@ -30,7 +30,6 @@ fn pick(registry: &mut Registry<usize>, choice: Choice<'_>) -> Result<Picked<usi
         service: S,
         choice,
         excluded: None,
-        counted: true,
     })
 }
 
@@ -81,21 +80,21 @@ fn a_hashed_key_stays_with_its_instance_and_has_one_other_after_its_loss() {
         for _ in 0..3 {
             let again = pick(&mut registry, key).expect("someone takes it");
             assert_eq!(again.tunnel, first.tunnel);
-            registry.release(again.load.expect("is counted"));
+            registry.release(again.load);
         }
-        registry.release(first.load.expect("is counted"));
+        registry.release(first.load);
         if n % 10 != 0 {
             continue;
         }
         registry.remove(first.key);
         let next = pick(&mut registry, key).expect("someone takes it");
         assert_ne!(next.tunnel, first.tunnel);
-        registry.release(next.load.expect("is counted"));
+        registry.release(next.load);
         let owner = first.tunnel;
         keys[owner] = join(&mut registry, owner, n + 2, 1);
         let back = pick(&mut registry, key).expect("someone takes it");
         assert_eq!(back.tunnel, owner, "it comes back, and so does the key");
-        registry.release(back.load.expect("is counted"));
+        registry.release(back.load);
     }
 }
 
@@ -136,7 +135,7 @@ fn of_many_two_distinct_ones_are_drawn_and_the_idle_one_is_preferred() {
     for random in randoms().take(10_000) {
         let picked = pick(&mut registry, Choice::LeastLoaded(random)).expect("someone");
         idle += u32::from(picked.tunnel == 3);
-        registry.release(picked.load.expect("is counted"));
+        registry.release(picked.load);
     }
     // One of two distinct picks of four is the idle one in half of the draws.
     assert!(idle.abs_diff(5_000) < 200, "{idle} of 10,000");
@@ -166,7 +165,6 @@ fn a_retry_goes_to_another_instance_by_every_choice() {
                 service: S,
                 choice,
                 excluded: Some(keys[1]),
-                counted: false,
             };
             assert_ne!(registry.pick(wanted).expect("another").tunnel, 1);
         }
@@ -176,9 +174,32 @@ fn a_retry_goes_to_another_instance_by_every_choice() {
             service: S,
             choice,
             excluded: Some(keys[1]),
-            counted: false,
         };
         assert!(registry.pick(wanted).is_err(), "nobody else is meant");
+    }
+}
+
+/// Proves: R18
+#[test]
+fn an_instance_that_is_busy_with_other_services_is_not_idle() {
+    let mut registry = Registry::new(RegistryLimits::default());
+    for (n, id) in ["busy", "idle"].into_iter().enumerate() {
+        let parsed = instance(id, 1, &[S, "pkg.Other"]);
+        registry.register(parsed, n).expect("registers");
+    }
+    for service in ["pkg.Other", "grpc.health.v1.Health"] {
+        let wanted = Wanted {
+            service,
+            choice: Choice::Instance("busy"),
+            excluded: None,
+        };
+        let held = registry.pick(wanted).expect("is there");
+        for random in randoms().take(100) {
+            let picked = pick(&mut registry, Choice::LeastLoaded(random)).expect("someone");
+            assert_eq!(picked.tunnel, 1, "beside a call of {service}");
+            registry.release(picked.load);
+        }
+        registry.release(held.load);
     }
 }
 
@@ -195,7 +216,7 @@ fn load_goes_with_its_call_and_with_its_instance() {
     join(&mut registry, 0, 2, 1);
     // The ends of calls that went with their instance take nothing from the new one.
     for call in held {
-        registry.release(call.load.expect("is counted"));
+        registry.release(call.load);
     }
     assert_eq!(picked(&mut registry, Choice::LeastLoaded(7)), 0);
 }

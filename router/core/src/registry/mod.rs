@@ -45,7 +45,7 @@ use self::rotation::{Place, Rotation};
 /// [`report_health`](Self::report_health). After any of these the caller fetches what watchers must
 /// hear with [`poll_change`](Self::poll_change), until it is `None`, under the same lock.
 ///
-/// A call came: [`pick`](Self::pick). One that is counted has ended: [`release`](Self::release).
+/// A call came: [`pick`](Self::pick). It has ended: [`release`](Self::release).
 ///
 /// Getters: [`list`](Self::list), [`find`](Self::find), [`service_health`](Self::service_health),
 /// [`instance_health`](Self::instance_health), [`revision`](Self::revision), [`len`](Self::len).
@@ -102,9 +102,9 @@ struct Entry<T> {
     registration: Registration,
     /// Beside each of the registration's services: its place in the rotation while it takes calls.
     places: Vec<Option<Place>>,
-    /// Beside each of them: its calls that are counted.
+    /// Beside each of them: its running calls.
     loads: Vec<u32>,
-    /// All of its calls that are counted.
+    /// All of its running calls.
     load: u32,
     draining: bool,
     tunnel: T,
@@ -121,7 +121,7 @@ struct Offering {
     weights: u64,
     /// The same ones by their hashes; made when the service is hashed for the first time.
     ring: Option<Ring>,
-    /// All of its calls that are counted.
+    /// All of its running calls.
     load: u64,
 }
 

@@ -14,9 +14,6 @@ pub struct Wanted<'a> {
     pub choice: Choice<'a>,
     /// Not this one: for the one retry of a call.
     pub excluded: Option<Key>,
-    /// Whether the call counts as load of its instance, until [`Registry::release`]. It must for calls
-    /// of services with methods that are balanced by load.
-    pub counted: bool,
 }
 
 /// How the instance of a call is chosen.
@@ -42,17 +39,16 @@ pub struct Picked<T> {
     pub key: Key,
     /// Its tunnel.
     pub tunnel: T,
-    /// The call as load, to be given to [`Registry::release`] at its end; none for a call that is not
-    /// counted.
-    pub load: Option<Load>,
+    /// The call as load, to be given to [`Registry::release`] at its end.
+    pub load: Load,
 }
 
 /// A call that counts as load of an instance.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub struct Load {
     key: Key,
-    /// Which of the instance's services.
-    position: usize,
+    /// Which of the instance's services; none for one that it did not declare.
+    position: Option<usize>,
 }
 
 /// Why no instance takes a call.
@@ -76,7 +72,7 @@ const ABOUT_THE_SERVER: [&str; 3] = [
     "grpc.reflection.v1alpha.ServerReflection",
 ];
 
-/// Counted calls of a service at one instance that move no hashed key away from it. With few calls in all,
+/// Calls of a service at one instance that move no hashed key away from it. With few calls in all,
 /// a share is less than one call, and a bound of 5/4 of it would scatter every key.
 const LOAD_FLOOR: u64 = 32;
 
@@ -113,7 +109,7 @@ impl<T: Clone> Registry<T> {
             }
         };
         let key = key.ok_or_else(|| self.why_none(service))?;
-        let load = wanted.counted.then(|| self.count(key, service)).flatten();
+        let load = self.count(key, service);
         let tunnel = self.entry(key).tunnel.clone();
         Ok(Picked { key, tunnel, load })
     }
@@ -170,28 +166,33 @@ impl<T: Clone> Registry<T> {
         }
     }
 
-    /// Counts a call as load. Health and reflection, which nobody declares, are none.
-    fn count(&mut self, key: Key, service: &str) -> Option<Load> {
+    /// Counts a call as load. Health and reflection, which nobody declares, are no service's.
+    fn count(&mut self, key: Key, service: &str) -> Load {
         let entry = self.entries.get_mut(key).expect("just picked");
         let registration = &entry.registration;
         let position = registration
             .position(service)
-            .or_else(|| registration.position(CATCH_ALL))?;
-        let name = &registration.services[position].name;
-        self.offerings.get_mut(name).expect("declared").load += 1;
-        entry.loads[position] += 1;
+            .or_else(|| registration.position(CATCH_ALL));
         entry.load += 1;
-        Some(Load { key, position })
+        if let Some(position) = position {
+            let name = &registration.services[position].name;
+            self.offerings.get_mut(name).expect("declared").load += 1;
+            entry.loads[position] += 1;
+        }
+        Load { key, position }
     }
 
-    /// A counted call has ended.
+    /// A call has ended.
     pub fn release(&mut self, Load { key, position }: Load) {
         // Of an instance that is gone its calls went with it.
-        if let Some(entry) = self.entries.get_mut(key) {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
+        entry.load -= 1;
+        if let Some(position) = position {
             let name = &entry.registration.services[position].name;
             self.offerings.get_mut(name).expect("declared").load -= 1;
             entry.loads[position] -= 1;
-            entry.load -= 1;
         }
     }
 }
