@@ -204,6 +204,25 @@ fn an_instance_that_is_busy_with_other_services_is_not_idle() {
 }
 
 #[test]
+fn a_retry_by_a_key_goes_to_the_next_that_registered_it() {
+    let (mut registry, keys) = registry(&[1, 1, 1]);
+    registry.set_draining(keys[1]);
+    let wanted = Wanted {
+        service: S,
+        choice: Choice::Key(b"shared"),
+        excluded: Some(keys[0]),
+    };
+    assert_eq!(registry.pick(wanted).expect("another").tunnel, 2);
+    registry.remove(keys[2]);
+    assert_eq!(registry.pick(wanted), Err(PickError::NoInstance));
+    assert_eq!(picked(&mut registry, Choice::Key(b"shared")), 0);
+    for key in keys {
+        registry.remove(key);
+    }
+    assert!(registry.by_key.is_empty(), "nothing is left of them");
+}
+
+#[test]
 fn load_goes_with_its_call_and_with_its_instance() {
     let (mut registry, keys) = registry(&[1, 1]);
     let held: Vec<_> = (0..10)

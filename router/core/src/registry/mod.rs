@@ -54,7 +54,7 @@ pub struct Registry<T> {
     limits: RegistryLimits,
     entries: Table<Entry<T>>,
     by_id: BTreeMap<InstanceId, Key>,
-    /// Who registered a routing key, the earliest first; never empty.
+    /// Who registered a routing key and does not drain, the earliest first; never empty.
     by_key: BTreeMap<String, Vec<Key>>,
     /// Exactly the services that someone declares, `*` included.
     offerings: BTreeMap<String, Offering>,
@@ -186,6 +186,7 @@ impl<T: Clone> Registry<T> {
         };
         entry.draining = true;
         entry.reseat(key, &mut self.offerings);
+        disown(&mut self.by_key, &entry.registration.keys, key);
         self.changes.push(ChangeKind::Updated, entry.snapshot());
         true
     }
@@ -278,7 +279,9 @@ impl<T: Clone> Registry<T> {
     fn take_out(&mut self, key: Key) -> Option<T> {
         let mut entry = self.entries.remove(key)?;
         self.changes.push(ChangeKind::Removed, entry.snapshot());
-        entry.draining = true;
+        if !std::mem::replace(&mut entry.draining, true) {
+            disown(&mut self.by_key, &entry.registration.keys, key);
+        }
         entry.reseat(key, &mut self.offerings);
         for (service, load) in entry.registration.services.iter().zip(&entry.loads) {
             let offering = self.offerings.get_mut(&service.name).expect("declared");
@@ -290,14 +293,6 @@ impl<T: Clone> Registry<T> {
         }
         self.with_named_services -= usize::from(entry.registration.names_services());
         self.by_id.remove(&entry.registration.id);
-        for own in &entry.registration.keys {
-            if let Some(owners) = self.by_key.get_mut(own) {
-                owners.retain(|owner| *owner != key);
-                if owners.is_empty() {
-                    self.by_key.remove(own);
-                }
-            }
-        }
         Some(entry.tunnel)
     }
 
@@ -330,6 +325,18 @@ impl<T: Clone> Registry<T> {
         self.entries
             .get(key)
             .expect("the registry's own keys are live")
+    }
+}
+
+/// An instance owns its routing keys no longer.
+fn disown(by_key: &mut BTreeMap<String, Vec<Key>>, keys: &[String], key: Key) {
+    for own in keys {
+        if let Some(owners) = by_key.get_mut(own) {
+            owners.retain(|owner| *owner != key);
+            if owners.is_empty() {
+                by_key.remove(own);
+            }
+        }
     }
 }
 

@@ -95,7 +95,7 @@ impl<T: Clone> Registry<T> {
                 let key = self.named(service, id).ok_or(PickError::NoInstance)?;
                 accept(key).then_some(key)
             }
-            Choice::Key(key) => self.keyed(service, key).filter(|key| accept(*key)),
+            Choice::Key(key) => self.keyed(service, key, accept),
             Choice::Turn => self.balanced(service, accept, |offering, _, accept| {
                 offering.rotation.take(accept)
             }),
@@ -120,14 +120,12 @@ impl<T: Clone> Registry<T> {
         self.takes(key, service).then_some(key)
     }
 
-    fn keyed(&self, service: &str, key: &[u8]) -> Option<Key> {
+    fn keyed(&self, service: &str, key: &[u8], accept: impl Fn(Key) -> bool) -> Option<Key> {
         let key = std::str::from_utf8(key).ok()?;
-        self.named(service, key).or_else(|| {
-            let owners = self.by_key.get(key)?;
-            owners
-                .iter()
-                .copied()
-                .find(|owner| self.takes(*owner, service))
+        let named = self.named(service, key).filter(|named| accept(*named));
+        named.or_else(|| {
+            let mut owners = self.by_key.get(key)?.iter().copied();
+            owners.find(|owner| accept(*owner) && self.takes(*owner, service))
         })
     }
 
