@@ -141,6 +141,38 @@ fn of_many_two_distinct_ones_are_drawn_and_the_idle_one_is_preferred() {
     assert!(idle.abs_diff(5_000) < 200, "{idle} of 10,000");
 }
 
+/// Proves: R18
+#[test]
+fn calls_one_after_the_other_are_shared_by_weight_within_two_percent() {
+    for weights in [&[100, 101][..], &[1, 2, 7], &[1_000, 1], &[5; 8]] {
+        let (mut registry, _) = registry(weights);
+        let mut taken = vec![0_u32; weights.len()];
+        for random in randoms().take(10_000) {
+            let picked = pick(&mut registry, Choice::LeastLoaded(random)).expect("someone");
+            taken[picked.tunnel] += 1;
+            registry.release(picked.load);
+        }
+        let total: u32 = weights.iter().sum();
+        for (taken, weight) in taken.iter().zip(weights) {
+            let due = 10_000 * weight / total;
+            assert!(taken.abs_diff(due) <= 200, "{taken} of {due} due");
+        }
+    }
+}
+
+#[test]
+fn a_retry_finds_the_light_one_beside_one_that_has_all_the_weight() {
+    let (mut registry, keys) = registry(&[1_000, 1]);
+    for random in randoms().take(1_000) {
+        let wanted = Wanted {
+            service: S,
+            choice: Choice::LeastLoaded(random),
+            excluded: Some(keys[0]),
+        };
+        assert_eq!(registry.pick(wanted).expect("another").tunnel, 1);
+    }
+}
+
 #[test]
 fn twice_the_weight_carries_twice_the_load() {
     let (mut registry, _) = registry(&[1, 2]);

@@ -5,12 +5,13 @@
 //! registration was replaced.
 //!
 //! - `registration` and `identity`: what an instance says of itself, parsed
-//! - `rotation`: round robin by weight; `ring`: consistent hashing
+//! - `rotation`: round robin by weight; `ring`: consistent hashing; `draw`: at random by weight
 //! - `pick`: the choice for a call
 //! - `view`: lists and health, for people and load balancers
 //! - `changes`: what watchers see; `filter`: which of it concerns them
 
 mod changes;
+mod draw;
 mod filter;
 mod identity;
 mod limits;
@@ -35,6 +36,7 @@ pub use crate::table::Key;
 use crate::table::Table;
 
 use self::changes::ChangeLog;
+use self::draw::Draw;
 use self::ring::Ring;
 use self::rotation::{Place, Rotation};
 
@@ -117,8 +119,8 @@ struct Offering {
     declared_by: usize,
     /// Those that take new calls.
     rotation: Rotation,
-    /// The sum of their weights.
-    weights: u64,
+    /// The same ones by their weights, under their slots in the rotation.
+    draw: Draw,
     /// The same ones by their hashes; made when the service is hashed for the first time.
     ring: Option<Ring>,
     /// All of its running calls.
@@ -361,18 +363,19 @@ impl<T> Entry<T> {
 
 impl Offering {
     fn join(&mut self, key: Key, id: &InstanceId, weight: u32) -> Place {
-        self.weights += u64::from(weight);
         if let Some(ring) = &mut self.ring {
             ring.join(key, id.as_str(), weight);
         }
-        self.rotation.join(key, weight)
+        let place = self.rotation.join(key, weight);
+        self.draw.add(place.slot(), weight);
+        place
     }
 
     fn leave(&mut self, place: Place, key: Key, id: &InstanceId, weight: u32) {
-        self.weights -= u64::from(weight);
         if let Some(ring) = &mut self.ring {
             ring.leave(key, id.as_str(), weight);
         }
+        self.draw.remove(place.slot(), weight);
         self.rotation.leave(place);
     }
 }

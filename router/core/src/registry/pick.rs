@@ -1,7 +1,8 @@
 //! Which instance takes a call.
 
+use super::draw::Drawn;
 use super::registration::CATCH_ALL;
-use super::ring::Ring;
+use super::ring::{Ring, mix};
 use super::{Entry, Key, Offering, Registry};
 use crate::table::Table;
 
@@ -28,7 +29,8 @@ pub enum Choice<'a> {
     /// By consistent hashing: the first from the key's place on the ring that has fewer than 32 calls of
     /// the service, or less than 5/4 of its share of them.
     Hash(&'a [u8]),
-    /// The less loaded, for its weight, of two distinct instances that this random number picks.
+    /// The less loaded, for its weight, of two distinct instances that this random number picks by their
+    /// weights; of equally loaded ones the first.
     LeastLoaded(u64),
 }
 
@@ -75,6 +77,10 @@ const ABOUT_THE_SERVER: [&str; 3] = [
 /// Calls of a service at one instance that move no hashed key away from it. With few calls in all,
 /// a share is less than one call, and a bound of 5/4 of it would scatter every key.
 const LOAD_FLOOR: u64 = 32;
+
+/// Draws before the members are gone through one by one. It takes that many where most do not accept, as
+/// at `*`, or where a retry excludes one that has nearly all the weight.
+const DRAWS: usize = 8;
 
 impl<T: Clone> Registry<T> {
     /// The instance that takes a call.
@@ -211,7 +217,7 @@ impl Offering {
                 (member, registration.id.as_str(), registration.weight)
             }))
         });
-        let (load, weights) = (self.load + 1, self.weights.max(1));
+        let (load, weights) = (self.load + 1, self.draw.total().max(1));
         let has_room = |member: Key| {
             entries.get(member).is_some_and(|entry| {
                 let position = entry.registration.position(&self.name);
@@ -231,39 +237,42 @@ impl Offering {
         random: u64,
         accept: &dyn Fn(Key) -> bool,
     ) -> Option<Key> {
-        let count = self.rotation.len();
-        if count == 0 {
-            return None;
-        }
-        let (first, second) = (random >> 32, random & u64::from(u32::MAX));
-        let first = first as usize % count;
-        let first = self.acceptable(first, count, accept)?;
-        // Counted from the one after the first, so that it is another.
-        let other = second as usize % (count - 1).max(1);
-        let apart = |key| key != self.rotation.member(first) && accept(key);
-        let Some(second) = self.acceptable((first + 1 + other) % count, count, &apart) else {
-            return Some(self.rotation.member(first));
-        };
-        let (first, second) = (self.rotation.member(first), self.rotation.member(second));
+        let accepts = |it: &Drawn| accept(self.rotation.seated(it.slot));
+        let first = self.drawn(random, |random| self.draw.first(random), accepts)?;
+        let of_others = |random| self.draw.other(first, random);
+        let apart = |it: &Drawn| *it != first && accepts(it);
+        let second = self.drawn(mix(random), of_others, apart).unwrap_or(first);
+        let (first, second) = [first, second]
+            .map(|it| self.rotation.seated(it.slot))
+            .into();
         let of = |key| {
             let entry = entries.get(key).expect("members are registered");
-            (
-                u64::from(entry.load) + 1,
-                u64::from(entry.registration.weight),
-            )
+            (u64::from(entry.load), u64::from(entry.registration.weight))
         };
         let ((load_a, weight_a), (load_b, weight_b)) = (of(first), of(second));
-        Some(if load_b * weight_a < load_a * weight_b {
-            second
-        } else {
-            first
-        })
+        // Where they are equal it is the first, which was drawn by its weight alone: so calls that come
+        // one after the other are shared by weight.
+        let second_is_less = load_b * weight_a < load_a * weight_b;
+        Some(if second_is_less { second } else { first })
     }
 
-    /// The first acceptable member from a place on.
-    fn acceptable(&self, from: usize, count: usize, accept: &dyn Fn(Key) -> bool) -> Option<usize> {
-        let mut around = (from..count).chain(0..from);
-        around.find(|index| accept(self.rotation.member(*index)))
+    /// Draws until one is acceptable; after a few in vain, the first that is, from a random place on.
+    fn drawn(
+        &self,
+        random: u64,
+        draw: impl Fn(u64) -> Option<Drawn>,
+        accept: impl Fn(&Drawn) -> bool,
+    ) -> Option<Drawn> {
+        let draws = std::iter::successors(Some(random), |random| Some(mix(random.wrapping_add(1))));
+        let mut few = draws.take(DRAWS).filter_map(draw);
+        few.find(&accept).or_else(|| {
+            let count = self.rotation.len();
+            let from = (random % (count.max(1) as u64)) as usize;
+            let mut around = (from..count).chain(0..from);
+            around.find_map(|index| {
+                Some(self.draw.at_slot(self.rotation.slot(index))).filter(&accept)
+            })
+        })
     }
 }
 
