@@ -27,7 +27,7 @@ pub enum Choice<'a> {
     /// The instance of this id, else the one that registered this key first and is still there.
     Key(&'a [u8]),
     /// By consistent hashing: the first from the key's place on the ring that has fewer than 32 calls of
-    /// the service, or less than 5/4 of its share of them.
+    /// the service, or less than 5/4 of its share of them; of 64 that have more, the least loaded.
     Hash(&'a [u8]),
     /// The less loaded, for its weight, of two distinct instances that this random number picks by their
     /// weights; of equally loaded ones the first.
@@ -78,6 +78,11 @@ const ABOUT_THE_SERVER: [&str; 3] = [
 /// a share is less than one call, and a bound of 5/4 of it would scatter every key.
 const LOAD_FLOOR: u64 = 32;
 
+/// Members without room that a hashed key looks at, and points on the way; then it goes to the least loaded
+/// of those members.
+const WALK_MEMBERS: usize = 64;
+const WALK_POINTS: usize = 512;
+
 /// Draws before the members are gone through one by one. It takes that many where most do not accept, as
 /// at `*`, or where a retry excludes one that has nearly all the weight.
 const DRAWS: usize = 8;
@@ -88,7 +93,11 @@ impl<T: Clone> Registry<T> {
     /// Of the instances that offer its service by name and serve it; where there is none, of those that
     /// offer `*`. A draining instance and one that is not serving take no call, asked for or not. Health
     /// and reflection are of every server, and not declared: who names an instance can ask it of itself.
-    /// O(log n) in instances, with no allocation but the first time that a service is hashed.
+    ///
+    /// O(log n) in instances, with no allocation, but for these. The first call of a service that is hashed
+    /// makes its ring, O(n log n); a hashed key whose own instance does not take it looks at up to 64 others,
+    /// 512 points of the ring. Members of `*` that name the service and do not serve it are stepped over one
+    /// by one, and so are those that registered a key earlier and do not serve the service.
     ///
     /// # Errors
     /// [`PickError::UnknownService`] once any instance declares services by name and none offers
@@ -218,17 +227,42 @@ impl Offering {
             }))
         });
         let (load, weights) = (self.load + 1, self.draw.total().max(1));
-        let has_room = |member: Key| {
-            entries.get(member).is_some_and(|entry| {
-                let position = entry.registration.position(&self.name);
-                let own = position.map_or(0, |position| u64::from(entry.loads[position]));
-                // 5/4 of load * weight / weights, in whole numbers.
-                let share = 5 * load * u64::from(entry.registration.weight);
-                own < share.div_ceil(4 * weights).max(LOAD_FLOOR)
-            })
+        let of = |member: Key| {
+            let entry = entries.get(member).expect("members are registered");
+            let position = entry.registration.position(&self.name);
+            let own = position.map_or(0, |position| u64::from(entry.loads[position]));
+            (own, u64::from(entry.registration.weight))
         };
-        ring.find(key, |member| accept(member) && has_room(member))
-            .or_else(|| ring.find(key, accept))
+        let has_room = |member: Key| {
+            let (own, weight) = of(member);
+            // 5/4 of load * weight / weights, in whole numbers.
+            own < (5 * load * weight).div_ceil(4 * weights).max(LOAD_FLOOR)
+        };
+        let owner = ring.owner(key)?;
+        if accept(owner) && has_room(owner) {
+            return Some(owner);
+        }
+        let mut full: Vec<Key> = Vec::new();
+        for member in ring
+            .walk(key)
+            .filter(|member| accept(*member))
+            .take(WALK_POINTS)
+        {
+            if full.contains(&member) {
+                continue;
+            }
+            if has_room(member) {
+                return Some(member);
+            }
+            full.push(member);
+            if full.len() == WALK_MEMBERS.min(rotation.len()) {
+                break;
+            }
+        }
+        full.into_iter().min_by(|a, b| {
+            let ((load_a, weight_a), (load_b, weight_b)) = (of(*a), of(*b));
+            (load_a * weight_b).cmp(&(load_b * weight_a))
+        })
     }
 
     fn less_loaded<T>(
