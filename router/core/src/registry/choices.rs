@@ -111,6 +111,21 @@ fn one_hot_key_loads_no_instance_beyond_32_calls_or_five_quarters_of_its_share()
     }
 }
 
+#[test]
+fn where_all_that_a_hot_key_looks_at_are_full_the_least_loaded_takes_it() {
+    let (mut registry, _) = registry(&[1; 200]);
+    let mut loads = [0_u32; 200];
+    for _ in 0..10_000 {
+        loads[picked(&mut registry, Choice::Hash(b"hot"))] += 1;
+    }
+    let had: Vec<_> = loads.into_iter().filter(|load| *load > 0).collect();
+    assert_eq!(had.len(), 64);
+    assert!(
+        had.iter().all(|load| load.abs_diff(10_000 / 64) <= 1),
+        "{had:?}"
+    );
+}
+
 /// Proves: R18
 #[test]
 fn of_two_instances_the_less_loaded_takes_the_call_whatever_is_drawn() {
