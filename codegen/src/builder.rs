@@ -12,7 +12,7 @@ use protox::file::{
 };
 
 use crate::error::Error;
-use crate::generate::{ExternPaths, routers};
+use crate::generate::{Externs, routers};
 use crate::names::stem;
 use crate::refused;
 use crate::render::Parts;
@@ -25,7 +25,7 @@ pub struct Builder {
     prost: Config,
     tonic: tonic_prost_build::Builder,
     parts: Parts,
-    extern_paths: ExternPaths,
+    externs: Externs,
     out_dir: Option<PathBuf>,
     file_descriptor_set_path: Option<PathBuf>,
     emit_rerun_if_changed: bool,
@@ -42,7 +42,7 @@ impl Builder {
                 transport: true,
                 descriptors: true,
             },
-            extern_paths: Vec::new(),
+            externs: Externs::default(),
             out_dir: None,
             file_descriptor_set_path: None,
             emit_rerun_if_changed: std::env::var_os("CARGO").is_some(),
@@ -88,7 +88,7 @@ impl Builder {
     /// Types that exist already: what begins with this name of protobuf (`.google.type`) is found under
     /// this path of Rust (`::google_types`), and is not generated.
     pub fn extern_path(mut self, proto: impl Into<String>, rust: impl Into<String>) -> Self {
-        self.extern_paths.push((proto.into(), rust.into()));
+        self.externs.paths.push((proto.into(), rust.into()));
         self
     }
 
@@ -168,7 +168,7 @@ impl Builder {
             }
         }
         let schema = Rc::new(Schema::decode(&compiler.encode_file_descriptor_set())?);
-        let routers = routers(&schema, &self.extern_paths, self.parts, |_| true)?;
+        let routers = routers(&schema, &self.externs, self.parts, |_| true)?;
 
         compiler.include_source_info(false);
         let bare = compiler.encode_file_descriptor_set();
@@ -185,9 +185,7 @@ impl Builder {
             }
         }
 
-        for (proto, rust) in &self.extern_paths {
-            self.prost.extern_path(proto, rust);
-        }
+        self.externs.apply(&schema, &mut self.prost);
         let _plain = AllowPlainTypes::new();
         let file = schema.files();
         self.prost

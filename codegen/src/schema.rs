@@ -3,7 +3,7 @@
 use grpcrouter_proto::v1::RoutingOptions;
 use prost::Message;
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, FileDescriptor,
+    DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, FileDescriptor, Kind,
     MessageDescriptor, MethodDescriptor, ServiceDescriptor,
 };
 use prost_types::FileDescriptorProto;
@@ -85,14 +85,44 @@ impl Schema {
         Ok(Self { pool, extensions })
     }
 
-    /// The files to generate code for, by their names: each compiler has an order of its own. Not those whose
-    /// types are in `prost-types`, nor the options.
+    /// All files, by their names: each compiler has an order of its own. Prost has to know the type of every
+    /// field, whether or not it generates it.
     pub(crate) fn files(&self) -> Vec<FileDescriptorProto> {
-        let is_ours = |name: &str| !name.starts_with("google/protobuf/") && name != OPTIONS_FILE;
-        let all = self.pool.file_descriptor_protos();
-        let mut files: Vec<_> = all.filter(|file| is_ours(file.name())).cloned().collect();
+        let mut files: Vec<_> = self.pool.file_descriptor_protos().cloned().collect();
         files.sort_by(|a, b| a.name().cmp(b.name()));
         files
+    }
+
+    /// The types of the options' own file, as `.package.Name`, where no message and no method of another
+    /// file has one: then nothing is to be generated for them.
+    pub(crate) fn unused_types(&self) -> Vec<String> {
+        let is_option = |file: &FileDescriptor| file.name() == OPTIONS_FILE;
+        let fields = self
+            .pool
+            .all_messages()
+            .filter(|message| !is_option(&message.parent_file()))
+            .flat_map(|message| message.fields().collect::<Vec<_>>());
+        let of_fields = fields.filter_map(|field| match field.kind() {
+            Kind::Message(it) => Some(it.parent_file()),
+            Kind::Enum(it) => Some(it.parent_file()),
+            _ => None,
+        });
+        let methods = self
+            .pool
+            .services()
+            .flat_map(|it| it.methods().collect::<Vec<_>>());
+        let of_methods =
+            methods.flat_map(|it| [it.input().parent_file(), it.output().parent_file()]);
+        if of_fields.chain(of_methods).any(|file| is_option(&file)) {
+            return Vec::new();
+        }
+        let Some(file) = self.pool.get_file_by_name(OPTIONS_FILE) else {
+            return Vec::new();
+        };
+        let messages = file.messages().map(|it| it.full_name().to_owned());
+        let enums = file.enums().map(|it| it.full_name().to_owned());
+        let names: Vec<_> = messages.chain(enums).collect();
+        names.iter().map(|name| format!(".{name}")).collect()
     }
 
     /// What a service says of the routes of its calls.

@@ -142,6 +142,7 @@ service! {
         bidirectional text(String) -> String as TextStream;
         unary number(i32) -> i32;
         unary bytes(Vec<u8>) -> Vec<u8>;
+        unary fields(Fields) -> Fields;
     }
 }
 
