@@ -19,6 +19,7 @@ pub(crate) struct ServicePlan {
 }
 
 /// How the calls of a method are routed.
+#[derive(Default)]
 pub(crate) struct MethodPlan {
     pub(crate) key: Key,
     pub(crate) balancing: Balancing,
@@ -30,7 +31,9 @@ pub(crate) struct MethodPlan {
 }
 
 /// Where the key stands.
+#[derive(Default)]
 pub(crate) enum Key {
+    #[default]
     None,
     Metadata(String),
     Header(String),
@@ -46,8 +49,13 @@ pub(crate) fn read(
     service: &ServiceDescriptor,
     faults: &mut Faults,
 ) -> ServicePlan {
-    let options = schema.service_options(service);
-    let mut wrong = Vec::new();
+    let said = schema.service_options(service);
+    // What depends on options that nobody can read is not looked at.
+    let unread = said.is_err();
+    let (options, mut wrong) = match said {
+        Ok(options) => (options, Vec::new()),
+        Err(wrong) => (RoutingOptions::default(), wrong),
+    };
     wrong.extend(check_name(&options, service));
     if let Some(prefix) = &options.path_prefix {
         let checked = ServiceRoutes::new(service.full_name()).try_path_prefix(prefix);
@@ -58,13 +66,20 @@ pub(crate) fn read(
         faults.add(format!("{place}: {name}: {what}"));
     }
     let methods = service.methods().map(|method| {
+        let (own, nothing) = (schema.method_options(&method), RoutingOptions::default());
         let mut reader = Reader {
             service: &options,
-            own: &schema.method_options(&method),
+            own: own.as_ref().unwrap_or(&nothing),
             schema,
             method: &method,
             faults,
         };
+        for what in own.as_ref().err().into_iter().flatten() {
+            reader.fault_of_method(what);
+        }
+        if unread || own.is_err() {
+            return MethodPlan::default();
+        }
         reader.read()
     });
     ServicePlan {

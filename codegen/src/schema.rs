@@ -10,6 +10,7 @@ use prost_types::FileDescriptorProto;
 
 use crate::error::Error;
 use crate::names::stem;
+use crate::options;
 
 /// The file that the options are defined in.
 pub(crate) const OPTIONS_FILE: &str = "grpcrouter/v1/options.proto";
@@ -75,11 +76,18 @@ impl Schema {
             find("grpcrouter.v1.method_routes_to"),
             find("grpcrouter.v1.routing_key"),
         ) {
-            (Some(routes_to), Some(method_routes_to), Some(routing_key)) => Some(Extensions {
-                routes_to,
-                method_routes_to,
-                routing_key,
-            }),
+            (Some(routes_to), Some(method_routes_to), Some(routing_key))
+                if routing_key.kind() == Kind::Bool =>
+            {
+                Some(Extensions {
+                    routes_to,
+                    method_routes_to,
+                    routing_key,
+                })
+            }
+            _ if pool.get_file_by_name(OPTIONS_FILE).is_some() => {
+                return Err(Error::new(options::another_version()));
+            }
             _ => None,
         };
         Ok(Self { pool, extensions })
@@ -126,12 +134,24 @@ impl Schema {
     }
 
     /// What a service says of the routes of its calls.
-    pub(crate) fn service_options(&self, service: &ServiceDescriptor) -> RoutingOptions {
+    ///
+    /// # Errors
+    /// What is wrong with it by itself.
+    pub(crate) fn service_options(
+        &self,
+        service: &ServiceDescriptor,
+    ) -> Result<RoutingOptions, Vec<String>> {
         self.routing(&service.options(), |all| &all.routes_to)
     }
 
     /// What a method says of its own.
-    pub(crate) fn method_options(&self, method: &MethodDescriptor) -> RoutingOptions {
+    ///
+    /// # Errors
+    /// What is wrong with it by itself.
+    pub(crate) fn method_options(
+        &self,
+        method: &MethodDescriptor,
+    ) -> Result<RoutingOptions, Vec<String>> {
         self.routing(&method.options(), |all| &all.method_routes_to)
     }
 
@@ -139,15 +159,13 @@ impl Schema {
         &self,
         options: &DynamicMessage,
         which: impl Fn(&Extensions) -> &ExtensionDescriptor,
-    ) -> RoutingOptions {
-        let value = self.extensions.as_ref().map(which).and_then(|extension| {
-            let said = options.has_extension(extension);
-            said.then(|| options.get_extension(extension))
-        });
-        let message = value.as_ref().and_then(|value| value.as_message());
-        // It was checked against its definition when the file was compiled.
-        let decoded = message.and_then(|it| it.transcode_to().ok());
-        decoded.unwrap_or_default()
+    ) -> Result<RoutingOptions, Vec<String>> {
+        match self.extensions.as_ref().map(which) {
+            Some(extension) if options.has_extension(extension) => {
+                options::read(&options.get_extension(extension))
+            }
+            _ => Ok(RoutingOptions::default()),
+        }
     }
 
     /// The fields that are marked as the routing key of calls that begin with this message.

@@ -3,9 +3,10 @@
 use std::fs;
 
 use prost::Message;
-use prost_types::compiler::{CodeGeneratorRequest, CodeGeneratorResponse};
+use prost_types::compiler::CodeGeneratorResponse;
 
 mod inputs;
+mod request;
 
 const PROTOS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/protos");
 
@@ -84,33 +85,7 @@ fn request(input: &str, parameter: &str) -> Vec<u8> {
     let mut compiler = protox::Compiler::with_file_resolver(Protos);
     compiler.include_imports(true).include_source_info(true);
     let compiled = compiler.open_file(&name).expect("an input");
-    let files = compiled.encode_file_descriptor_set();
-    let mut request = CodeGeneratorRequest {
-        file_to_generate: vec![name],
-        parameter: Some(parameter.to_owned()),
-        ..CodeGeneratorRequest::default()
-    }
-    .encode_to_vec();
-    // A set of files is the same field as in a request, but for its number: decoding it would lose the
-    // options.
-    let mut files = RawFiles::decode(&files[..]).expect("a set of files");
-    let files = RawFilesOfRequest {
-        file: std::mem::take(&mut files.file),
-    };
-    files.encode(&mut request).expect("a vector grows");
-    request
-}
-
-#[derive(prost::Message)]
-struct RawFiles {
-    #[prost(bytes = "vec", repeated, tag = "1")]
-    file: Vec<Vec<u8>>,
-}
-
-#[derive(prost::Message)]
-struct RawFilesOfRequest {
-    #[prost(bytes = "vec", repeated, tag = "15")]
-    file: Vec<Vec<u8>>,
+    request::encode(&name, parameter, &compiled.encode_file_descriptor_set())
 }
 
 /// Where protoc would look with `-I protos -I proto`.
