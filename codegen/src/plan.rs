@@ -112,7 +112,11 @@ impl Reader<'_> {
         if self.own.path_prefix.is_some() {
             self.fault("path_prefix is of the whole service; expected it in routes_to");
         }
-        let key = self.key().unwrap_or(Key::None);
+        let key_timeout_ms = self.key_timeout_ms();
+        let Some(key) = self.key() else {
+            // Whatever needs a key would be wrong too.
+            return MethodPlan::default();
+        };
         let balancing = self.balancing(&key);
         let reject =
             missing_key(self.own).or(missing_key(self.service)) == Some(MissingKey::Reject);
@@ -122,7 +126,7 @@ impl Reader<'_> {
         MethodPlan {
             reject,
             keys: self.keys(&key, balancing),
-            key_timeout_ms: self.key_timeout_ms(),
+            key_timeout_ms,
             key,
             balancing,
         }

@@ -164,6 +164,10 @@ const CASES: &[(&str, &str)] = &[
         "message ARouter { message Inner {} }\nservice A { rpc Get(Q) returns (Q); }",
     ),
     (
+        "one at once, though more depends on it",
+        r#"service A { S = { strategy: FIELD_BASED, routing_key: "id", balancing: CONSISTENT_HASH, missing_key: REJECT }; rpc Get(Q) returns (Q); }"#,
+    ),
+    (
         "two at once",
         r#"service A { S = { service: "B", path_prefix: "api" }; rpc Get(Q) returns (Q); }"#,
     ),
