@@ -137,6 +137,8 @@ impl Reader<'_> {
         let marked = self.schema.marked(&self.method.input());
         let strategy = match strategy(self.own) {
             Some(strategy) => strategy,
+            // It says that it has no key, whatever is marked and said of the others.
+            None if self.own.routing_key.as_deref() == Some("") => return Some(Key::None),
             None if !marked.is_empty() => RoutingStrategy::FieldBased,
             None => strategy(self.service).unwrap_or_default(),
         };
