@@ -65,6 +65,7 @@ pub(crate) fn routers(
     // Prost gives names and comments their form in Rust; what it generates here is thrown away.
     config.format(false).service_generator(Box::new(Routers {
         schema: schema.clone(),
+        externs: externs.clone(),
         parts,
         wanted: Box::new(wanted),
         written: written.clone(),
@@ -91,6 +92,7 @@ struct Written {
 
 struct Routers {
     schema: Rc<Schema>,
+    externs: Externs,
     parts: Parts,
     wanted: Box<dyn Fn(&str) -> bool>,
     written: Rc<RefCell<Written>>,
@@ -122,7 +124,7 @@ impl ServiceGenerator for Routers {
             .map(|(_, proto, rust)| (proto.clone(), rust.clone()))
             .collect();
         check_methods(&service, &descriptor, self.parts, faults);
-        check_modules(&service, &descriptor, &siblings, faults);
+        check_modules(&service, &descriptor, &siblings, &self.externs, faults);
         let plan = plan::read(&self.schema, &descriptor, faults);
         let package = stem(&service.package);
         services.push((

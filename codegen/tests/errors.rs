@@ -164,6 +164,22 @@ const CASES: &[(&str, &str)] = &[
         "message ARouter { message Inner {} }\nservice A { rpc Get(Q) returns (Q); }",
     ),
     (
+        "a message's module, in prost's way of writing it",
+        "message DBServer { oneof of { string a = 1; } }\nservice DB { rpc Get(Q) returns (Q); }",
+    ),
+    (
+        "a message's module, two letters",
+        "message ABServer { oneof of { string a = 1; } }\nservice AB { rpc Get(Q) returns (Q); }",
+    ),
+    (
+        "a message's module, with its own _",
+        "message A_Server { enum Of { NONE = 0; } }\nservice A { rpc Get(Q) returns (Q); }",
+    ),
+    (
+        "a message's module, all capitals",
+        "message HTTPRouter { message Inner {} }\nservice HTTP { rpc Get(Q) returns (Q); }",
+    ),
+    (
         "one at once, though more depends on it",
         r#"service A { S = { strategy: FIELD_BASED, routing_key: "id", balancing: CONSISTENT_HASH, missing_key: REJECT }; rpc Get(Q) returns (Q); }"#,
     ),
@@ -217,13 +233,35 @@ fn options_of_another_version_are_refused() {
     assert_eq!(plugin(own, nobody), None);
 }
 
+/// What looks like two modules of one name.
+#[test]
+fn messages_without_a_module_are_no_reason_to_refuse() {
+    let map =
+        "message ARouter { map<string, string> m = 1; }\nservice A { rpc Get(Q) returns (Q); }";
+    assert_eq!(compile(map), Ok(()));
+    let case =
+        "message AbCServer { oneof of { string a = 1; } }\nservice ABC { rpc Get(Q) returns (Q); }";
+    assert_eq!(compile(case), Ok(()));
+    let text =
+        case_of("message ARouter { message Inner {} }\nservice A { rpc Get(Q) returns (Q); }");
+    let folder = tempfile::tempdir().expect("a folder");
+    let proto = folder.path().join("case.proto");
+    fs::write(&proto, text).expect("written");
+    let elsewhere = grpcrouter_build::configure()
+        .out_dir(folder.path())
+        .emit_rerun_if_changed(false)
+        .extern_path(".p.v1.ARouter", "crate::elsewhere::ARouter")
+        .compile_protos(&[&proto], &[folder.path()]);
+    assert!(elsewhere.is_ok(), "{elsewhere:?}");
+}
+
 /// The plugin's error of a file, under these options.
 fn plugin(options: &str, text: &str) -> Option<String> {
     let folder = tempfile::tempdir().expect("a folder");
     let imported = folder.path().join("grpcrouter/v1");
     fs::create_dir_all(&imported).expect("a folder");
     fs::write(imported.join("options.proto"), options).expect("written");
-    fs::write(folder.path().join("case.proto"), case(text)).expect("written");
+    fs::write(folder.path().join("case.proto"), case_of(text)).expect("written");
     let mut compiler = protox::Compiler::new([folder.path()]).expect("a folder");
     compiler.include_imports(true).include_source_info(true);
     let compiled = compiler.open_file("case.proto").expect("it compiles");
@@ -261,7 +299,7 @@ fn a_file_that_is_not_there_is_named() {
 fn compile(text: &str) -> Result<(), String> {
     let folder = tempfile::tempdir().expect("a folder");
     let proto = folder.path().join("case.proto");
-    fs::write(&proto, case(text)).expect("written");
+    fs::write(&proto, case_of(text)).expect("written");
     grpcrouter_build::configure()
         .out_dir(folder.path())
         .emit_rerun_if_changed(false)
@@ -270,7 +308,7 @@ fn compile(text: &str) -> Result<(), String> {
 }
 
 /// The whole file of a case, which begins at its fifth line.
-fn case(text: &str) -> String {
+fn case_of(text: &str) -> String {
     let text = text
         .replace(" S = ", " option (grpcrouter.v1.routes_to) = ")
         .replace(" M = ", " option (grpcrouter.v1.method_routes_to) = ");
