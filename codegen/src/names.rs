@@ -50,6 +50,9 @@ pub(crate) fn check_methods(
     parts: Parts,
     faults: &mut Faults,
 ) {
+    // Tonic's server has a type of this name beside the trait of the service.
+    let is_servers =
+        |proto_name: &str| parts.server && service.name.strip_suffix("Svc") == Some(proto_name);
     let is_clients = |name| {
         let connects = parts.transport && name == "connect";
         parts.client && (connects || CLIENT.contains(&name))
@@ -66,6 +69,9 @@ pub(crate) fn check_methods(
         } else if is_clients(rust) {
             let name = &service.name;
             format!("becomes `{rust}` in Rust, which tonic's {name}Client has of its own")
+        } else if is_servers(&method.proto_name) {
+            let name = &service.name;
+            format!("becomes `{name}` in Rust, with the ending that tonic's {name}Server gives it")
         } else {
             continue;
         };

@@ -180,6 +180,10 @@ const CASES: &[(&str, &str)] = &[
         "message HTTPRouter { message Inner {} }\nservice HTTP { rpc Get(Q) returns (Q); }",
     ),
     (
+        "a method and its service",
+        "service GetSvc { rpc Get(Q) returns (Q); }",
+    ),
+    (
         "one at once, though more depends on it",
         r#"service A { S = { strategy: FIELD_BASED, routing_key: "id", balancing: CONSISTENT_HASH, missing_key: REJECT }; rpc Get(Q) returns (Q); }"#,
     ),
@@ -253,6 +257,20 @@ fn messages_without_a_module_are_no_reason_to_refuse() {
         .extern_path(".p.v1.ARouter", "crate::elsewhere::ARouter")
         .compile_protos(&[&proto], &[folder.path()]);
     assert!(elsewhere.is_ok(), "{elsewhere:?}");
+}
+
+#[test]
+fn a_method_is_called_as_its_service_where_servers_are_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let proto = folder.path().join("case.proto");
+    let text = case_of("service GetSvc { rpc Get(Q) returns (Q); }");
+    fs::write(&proto, text).expect("written");
+    let done = grpcrouter_build::configure()
+        .out_dir(folder.path())
+        .emit_rerun_if_changed(false)
+        .build_server(false)
+        .compile_protos(&[&proto], &[folder.path()]);
+    assert!(done.is_ok(), "{done:?}");
 }
 
 /// The plugin's error of a file, under these options.
