@@ -23,6 +23,8 @@ pub(crate) struct ServicePlan {
 pub(crate) struct MethodPlan {
     pub(crate) key: Key,
     pub(crate) balancing: Balancing,
+    /// Whether the file says it: then code that changes the key alone does not change it.
+    pub(crate) balancing_said: bool,
     /// Whether a call without its key is refused.
     pub(crate) reject: bool,
     /// The keys that there are; empty: any.
@@ -129,6 +131,7 @@ impl Reader<'_> {
             key_timeout_ms,
             key,
             balancing,
+            balancing_said: balancing_of(self.own, self.service).is_some(),
         }
     }
 
@@ -225,7 +228,7 @@ impl Reader<'_> {
     }
 
     fn balancing(&mut self, key: &Key) -> Balancing {
-        let said = balancing(self.own).or(balancing(self.service));
+        let said = balancing_of(self.own, self.service);
         match (said, key) {
             (Some(it @ (Balancing::Pinned | Balancing::ConsistentHash)), Key::None) => {
                 let name = it.as_str_name();
@@ -308,6 +311,10 @@ fn strategy(options: &RoutingOptions) -> Option<RoutingStrategy> {
 
 fn balancing(options: &RoutingOptions) -> Option<Balancing> {
     options.balancing.map(|_| options.balancing())
+}
+
+fn balancing_of(own: &RoutingOptions, service: &RoutingOptions) -> Option<Balancing> {
+    balancing(own).or(balancing(service))
 }
 
 fn missing_key(options: &RoutingOptions) -> Option<MissingKey> {
