@@ -1,5 +1,6 @@
 //! The library's front: what a build script calls.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -92,6 +93,14 @@ impl Builder {
         self
     }
 
+    /// Whether well-known types are as any others: generated, or found where [`extern_path`](Self::extern_path)
+    /// says of `.google.protobuf`. Default: no, they are those of `prost-types`.
+    pub fn compile_well_known_types(mut self, enable: bool) -> Self {
+        self.tonic = self.tonic.compile_well_known_types(enable);
+        self.externs.compile_well_known_types = enable;
+        self
+    }
+
     /// An attribute for the messages, enums and oneofs that match: [`Config::type_attribute`].
     pub fn type_attribute(mut self, path: impl AsRef<str>, attribute: impl AsRef<str>) -> Self {
         self.prost.type_attribute(path, attribute);
@@ -168,7 +177,10 @@ impl Builder {
             }
         }
         let schema = Rc::new(Schema::decode(&compiler.encode_file_descriptor_set())?);
-        let routers = routers(&schema, &self.externs, self.parts, |_| true)?;
+        let mut files = BTreeMap::<String, String>::new();
+        for (package, text) in routers(&schema, &self.externs, self.parts, |_| true)? {
+            files.entry(stem(&package)).or_default().push_str(&text);
+        }
 
         compiler.include_source_info(false);
         let bare = compiler.encode_file_descriptor_set();
@@ -177,7 +189,7 @@ impl Builder {
         }
         if self.parts.descriptors {
             let bare = Schema::decode(&bare)?;
-            for package in routers.keys() {
+            for package in files.keys() {
                 write(
                     &out_dir.join(descriptors_file(package)),
                     &bare.descriptors_of(package),
@@ -192,7 +204,7 @@ impl Builder {
             .out_dir(&out_dir)
             .service_generator(Box::new(WholePackage {
                 tonic: self.tonic.service_generator(),
-                routers,
+                routers: files,
                 descriptors: self.parts.descriptors,
             }))
             .compile_fds(FileDescriptorSet { file })
@@ -236,7 +248,7 @@ impl FileResolver for OwnFile {
 /// Tonic's code for each service, and at the end of the package its routers.
 struct WholePackage {
     tonic: Box<dyn ServiceGenerator>,
-    routers: std::collections::BTreeMap<String, String>,
+    routers: BTreeMap<String, String>,
     descriptors: bool,
 }
 

@@ -47,7 +47,7 @@ impl Externs {
     }
 }
 
-/// The routers of each package: the [stem] of its file, and the text of the modules of its services.
+/// The routers of each package: its name, and the text of the modules of its services.
 ///
 /// `wanted` says of which files.
 ///
@@ -127,13 +127,10 @@ impl ServiceGenerator for Routers {
         check_modules(&service, &descriptor, &siblings, &self.externs, faults);
         let plan = plan::read(&self.schema, &descriptor, faults);
         let package = stem(&service.package);
-        services.push((
-            package.clone(),
-            service.proto_name.clone(),
-            service.name.clone(),
-        ));
+        services.push((package, service.proto_name.clone(), service.name.clone()));
         if faults.is_empty() {
             let text = render::module_of(&service, &plan, file.name(), self.parts);
+            let package = service.package.clone();
             packages.entry(package).or_default().push_str(&text);
         }
     }
