@@ -60,7 +60,7 @@ impl<T> Said<T> {
     }
 
     /// A mistake in this.
-    fn wrong(&self, say: impl ToString) -> Wrong {
+    fn wrong(&self, say: impl Into<String>) -> Wrong {
         Wrong::new(&self.place, say)
     }
 
@@ -82,10 +82,10 @@ pub(super) struct Wrong {
 }
 
 impl Wrong {
-    pub(super) fn new(place: &str, say: impl ToString) -> Self {
+    pub(super) fn new(place: &str, say: impl Into<String>) -> Self {
         Self {
             place: place.to_owned(),
-            say: say.to_string(),
+            say: say.into(),
         }
     }
 
@@ -144,7 +144,7 @@ impl Service {
         if let Some(prefix) = &self.prefix {
             routes = routes
                 .try_path_prefix(&prefix.what)
-                .map_err(|error| prefix.wrong(error).about(name))?;
+                .map_err(|error| prefix.wrong(error.to_string()).about(name))?;
         }
         let has_prefix = self.prefix.is_some();
         let route = self.spec.to_route(has_prefix);
@@ -240,7 +240,7 @@ impl Spec {
         };
         let header = |name| {
             let route = Route::new().try_header(name);
-            route.map_err(|error| key.wrong(error))
+            route.map_err(|error| key.wrong(error.to_string()))
         };
         match (strategy.what, &key.what) {
             (Strategy::Metadata, Key::Name(name)) if !is_metadata(name) => Err(key.wrong(format!(
