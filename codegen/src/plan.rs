@@ -120,8 +120,7 @@ impl Reader<'_> {
             return MethodPlan::default();
         };
         let balancing = self.balancing(&key);
-        let reject =
-            missing_key(self.own).or(missing_key(self.service)) == Some(MissingKey::Reject);
+        let reject = self.rejects();
         if reject && matches!(key, Key::None) {
             self.fault("missing_key is REJECT and there is no key; expected a routing_key");
         }
@@ -210,14 +209,16 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether a message comes before the call waits for one; said by a person where both sides stream.
+    /// Whether a call may wait for the message with its key; where both sides stream a person has to promise
+    /// that the message comes. A key that decides nothing is not waited for.
     fn speaks_first(&mut self) -> bool {
         let (own, service) = (
             self.own.client_speaks_first,
             self.service.client_speaks_first,
         );
         let both_stream = self.method.is_client_streaming() && self.method.is_server_streaming();
-        let speaks = !both_stream || own.or(service).unwrap_or_default();
+        let waits = both_stream && (self.chooses() || self.rejects());
+        let speaks = !waits || own.or(service).unwrap_or_default();
         if !speaks {
             self.fault_of_method(
                 "FIELD_BASED on a bidirectional method, whose client may wait for a message before it \
@@ -225,6 +226,17 @@ impl Reader<'_> {
             );
         }
         speaks
+    }
+
+    /// Whether a key, where there is one, chooses the instance.
+    fn chooses(&self) -> bool {
+        let said = balancing(self.own).or(balancing(self.service));
+        !matches!(said, Some(Balancing::RoundRobin | Balancing::LeastLoaded))
+    }
+
+    /// Whether a call without its key is refused.
+    fn rejects(&self) -> bool {
+        missing_key(self.own).or(missing_key(self.service)) == Some(MissingKey::Reject)
     }
 
     fn balancing(&mut self, key: &Key) -> Balancing {

@@ -291,6 +291,26 @@ fn plugin(options: &str, text: &str) -> Option<String> {
 }
 
 #[test]
+fn no_promise_is_asked_for_where_the_key_decides_nothing() {
+    let service = |options: &str| {
+        let by_text = "strategy: FIELD_BASED, routing_key: \"text\", ";
+        let method = "rpc Get(stream Q) returns (stream Q);";
+        compile(&format!(
+            "service A {{ S = {{ {by_text}{options} }}; {method} }}"
+        ))
+    };
+    assert_eq!(service("balancing: ROUND_ROBIN"), Ok(()));
+    assert_eq!(service("balancing: LEAST_LOADED"), Ok(()));
+    for needed in [
+        "balancing: CONSISTENT_HASH",
+        "balancing: ROUND_ROBIN, missing_key: REJECT",
+    ] {
+        let said = service(needed).expect_err(needed);
+        assert!(said.contains("client_speaks_first: true"), "{said}");
+    }
+}
+
+#[test]
 fn nothing_is_written_where_something_is_wrong() {
     let folder = tempfile::tempdir().expect("a folder");
     let proto = folder.path().join("case.proto");

@@ -192,10 +192,13 @@ async fn registered(
     let waited = tokio::select! {
         biased;
         Some(Err(error)) = serving.next_end() => return Err(error),
-        waited = tokio::time::timeout(limit, all) => waited.is_ok(),
+        waited = tokio::time::timeout(limit, all) => waited.map(|all| all.map(drop)),
     };
-    if waited {
-        return Ok(());
+    match waited {
+        Ok(Ok(())) => return Ok(()),
+        // Nobody counts any more: the instance has ended, and is about to say why.
+        Ok(Err(_)) => serving.next_end().await.unwrap_or(Ok(()))?,
+        Err(_) => {}
     }
     let counts = counts.borrow();
     let missing = gateways.iter().zip(counts.iter());
@@ -215,4 +218,40 @@ async fn registered(
         List(&missing)
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instance::InstanceError;
+
+    #[tokio::test]
+    async fn an_instance_that_ends_before_it_is_registered_is_why_it_is_not_served() {
+        let gateways = ["http://127.0.0.1:1".parse::<Target>().expect("a target")];
+        let mut config = InstanceConfig::new("a", ["test.Probe"]);
+        config.gateways = gateways.to_vec();
+        let (instance, handle) = Instance::new(
+            config,
+            Routes::default(),
+            Arc::new(TcpDialer),
+            Clock::start(),
+        );
+        let mut tasks = JoinSet::new();
+        // What it shared is gone before its end is seen.
+        drop(instance);
+        tasks.spawn(async { Err(InstanceError::NoGateway.into()) });
+        let mut serving = Serving {
+            service: "test.Probe",
+            listen: None,
+            id: None,
+            drain: watch::Sender::new(false),
+            handle: None,
+            tasks,
+            failure: None,
+        };
+        let limit = ServiceInstance::START_LIMIT;
+        let end = registered(handle, &gateways, limit, &mut serving).await;
+        let said = end.expect_err("it is refused").to_string();
+        assert_eq!(said, "no gateway is configured");
+    }
 }

@@ -82,7 +82,7 @@ impl<S: Source> Opening<'_, S> {
             .map(|timeout| self.shared.clock.now() + timeout);
         let arrived = poll_fn(|cx| Poll::Ready(self.request.take_arrived(cx)));
         let mut data = arrived.await.map_err(|Cut| Failure::Gone)?;
-        if self.ingress.routing.waits() {
+        if self.ingress.pinned.is_none() && self.ingress.routing.waits() {
             data = self.find_key(data, deadline, &mut is_gone).await?;
         }
         // Who did not take the call, and what it gets where nobody else is there.

@@ -63,9 +63,15 @@ impl<'a> Routing<'a> {
         routing
     }
 
-    /// Whether the request has to begin before the key is known.
+    /// Whether the request has to begin before the instance can be chosen. Not for a key that decides
+    /// nothing: its client may wait for the head before it says a word.
     pub(super) fn waits(&self) -> bool {
-        self.key.is_none() && self.route.is_some_and(|route| route.key.is_in_message())
+        self.key.is_none()
+            && self.route.is_some_and(|route| {
+                let chooses = matches!(self.balance, Balance::Pinned | Balance::ConsistentHash);
+                let refuses = route.missing == MissingKey::Reject || !route.declared.is_empty();
+                route.key.is_in_message() && (chooses || refuses)
+            })
     }
 
     /// Whether a second run of the call does no harm.

@@ -24,8 +24,8 @@ pub struct InstanceConfig {
     /// anew. 2 s. Where it answers `grpc.health.v1.Health/Watch`, as `tonic_health`'s does, each of `services`
     /// is watched in this process, and what it says reaches the gateways as
     /// [`InstanceHandle::set_health`](super::InstanceHandle::set_health) would; `*` is as the server is as a
-    /// whole. Of a service that it does not know, or where it has no such method, nothing changes. None: it
-    /// is not asked.
+    /// whole. Of a service that it does not know, or that does not say in time, nothing changes, and it is
+    /// asked again; where it has no such method, it is asked once. None: it is not asked.
     pub health_watch: Option<Duration>,
     /// Routing keys that belong to it: recorded and listed, not used for routing yet.
     pub keys: Vec<String>,
