@@ -29,10 +29,11 @@ pub(crate) struct AgentArgs {
     /// Words about the instance.
     #[arg(long, value_name = "K=V", value_parser = args::label)]
     label: Vec<(String, String)>,
-    /// A key of calls that belong here: recorded and listed; not used for routing yet.
+    /// A routing key of calls that belong here: where the gateway's balancer is pinned, they come to this
+    /// agent. 1 to 256 bytes; repeatable.
     #[arg(long, value_name = "KEY")]
     key: Vec<String>,
-    /// The agent's share of calls: recorded and listed; not used for routing yet.
+    /// The agent's share of calls against the other instances' weights: 1 to 1000.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     weight: u32,
     /// What may be under way on the tunnel, per call and direction.

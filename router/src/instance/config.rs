@@ -27,11 +27,11 @@ pub struct InstanceConfig {
     /// whole. Of a service that it does not know, or that does not say in time, nothing changes, and it is
     /// asked again; where it has no such method, it is asked once. None: it is not asked.
     pub health_watch: Option<Duration>,
-    /// Routing keys that belong to it: recorded and listed, not used for routing yet.
+    /// Routing keys that belong to it: calls that are pinned to one of them come here. 1 to 256 bytes each.
     pub keys: Vec<String>,
     /// Words about it for people and selectors.
     pub labels: BTreeMap<String, String>,
-    /// Its weight against the others': recorded and listed, not used for routing yet. 1 to 1,000.
+    /// Its weight against the others', in every balancer but the pinned one. 1 to 1,000.
     pub weight: u32,
     /// Its version, for people.
     pub version: String,
