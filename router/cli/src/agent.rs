@@ -7,7 +7,7 @@ use clap::Args;
 use grpcrouter::{Agent, AgentConfig, AgentError, Clock, InstanceError, Target, TcpDialer};
 use tracing::info;
 
-use crate::{Failure, Stop, args, asked_twice};
+use crate::{Failure, Stop, args, asked_twice, nothing_to_reload};
 
 /// Run an agent.
 #[derive(Debug, Args)]
@@ -58,6 +58,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
     let id = args.id.clone();
     let gateways = args.gateway.clone();
     let mut stop = Stop::listen();
+    nothing_to_reload()?;
     let agent = tokio::select! {
         biased;
         () = stop.asked() => return Ok(()),

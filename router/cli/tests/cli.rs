@@ -70,6 +70,17 @@ async fn an_agent_says_once_where_it_is_registered() {
 }
 
 #[tokio::test]
+async fn an_agent_that_is_hung_up_goes_on() {
+    let (_gateway, _, tunnel) = gateway(&[]).await;
+    let mut agent = agent(&format!("http://{tunnel}"), "a");
+    agent.line().await;
+    agent.hang_up().await;
+    agent.log("SIGHUP: nothing to reload").await;
+    agent.terminate().await;
+    assert_eq!(agent.end().await.code, Some(0), "it drains as ever");
+}
+
+#[tokio::test]
 async fn a_superseded_agent_ends_with_3() {
     let (_gateway, _, tunnel) = gateway(&[]).await;
     let uri = format!("http://{tunnel}");

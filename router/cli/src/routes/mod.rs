@@ -22,7 +22,8 @@ use spec::Services;
 #[command(next_help_heading = "Routing by a key")]
 pub(crate) struct RouteArgs {
     /// Routes of services and methods, as TOML (see README, Routing by a key). Read again on SIGHUP; a
-    /// file with a mistake, or with no route, is refused whole, and the routes stay as they are.
+    /// file with a mistake, or with no route, is refused whole, and the routes stay as they are. Without a
+    /// file SIGHUP does nothing.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// A route: SERVICE[/METHOD]=WHAT,... where WHAT is one of metadata:NAME, header:NAME, path:/PREFIX,
@@ -61,10 +62,10 @@ impl RouteArgs {
     }
 
     /// Hands out the routes anew at each SIGHUP, for as long as the gateway runs. Without a file there is
-    /// nothing to read again, and SIGHUP ends the process as usual.
+    /// nothing to read again.
     pub(crate) fn reload(self, set: impl Fn(Routes) + Send + 'static) -> std::io::Result<()> {
         let Some(path) = self.config.clone() else {
-            return Ok(());
+            return crate::nothing_to_reload();
         };
         let lines = Arc::new(self);
         let mut hangups: Signal = signal(SignalKind::hangup())?;

@@ -80,6 +80,16 @@ async fn a_file_that_is_being_written_leaves_the_routes_as_they_are() {
 }
 
 #[tokio::test]
+async fn a_gateway_without_a_file_goes_on_at_sighup() {
+    let (mut gateway, client, _) = gateway(&["--route", "pkg.A=metadata:site,reject"]).await;
+    gateway.hang_up().await;
+    gateway.log("SIGHUP: nothing to reload").await;
+    assert_eq!(keyless(&client).await.1, "bad-key");
+    gateway.terminate().await;
+    assert_eq!(gateway.end().await.code, Some(0), "it drains as ever");
+}
+
+#[tokio::test]
 async fn a_route_on_the_command_line_is_stronger_than_the_default() {
     let (_gateway, client, _) = gateway(&["--route", "pkg.A=metadata:site,reject"]).await;
     assert_eq!(keyless(&client).await.1, "bad-key");
