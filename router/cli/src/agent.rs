@@ -12,7 +12,7 @@ use crate::{Failure, Stop, args, asked_twice, nothing_to_reload};
 /// Run an agent.
 #[derive(Debug, Args)]
 pub(crate) struct AgentArgs {
-    /// A gateway's tunnel port, as http://HOST:PORT. Several: a tunnel to each.
+    /// A gateway's tunnel port, as http://HOST:PORT or unix:PATH. Several: a tunnel to each.
     #[arg(long, value_name = "URI", required = true, num_args = 1..)]
     gateway: Vec<Target>,
     /// The gRPC server to call, as http://HOST:PORT or unix:PATH.
@@ -20,11 +20,11 @@ pub(crate) struct AgentArgs {
     upstream: Target,
     /// Who the agent is: 1 to 128 of A-Z a-z 0-9 . _ : - An agent that starts later under the same id takes
     /// its place, and this one ends with exit code 3.
-    #[arg(long)]
+    #[arg(long, value_parser = args::id)]
     id: String,
     /// A service to offer, by its full name, or `*` for whatever nobody else offers. Without it the
     /// server is asked by reflection.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = args::service)]
     service: Vec<String>,
     /// Words about the instance.
     #[arg(long, value_name = "K=V", value_parser = args::label)]

@@ -99,7 +99,19 @@ async fn a_superseded_agent_ends_with_3() {
 async fn a_refused_agent_ends_with_4_and_says_why() {
     let (_gateway, _, tunnel) = gateway(&[]).await;
     let uri = format!("http://{tunnel}");
-    let mut agent = agent(&uri, "no such id");
+    let mut agent = Process::start(&[
+        "agent",
+        "--gateway",
+        &uri,
+        "--upstream",
+        NOWHERE,
+        "--id",
+        "a",
+        "--service",
+        "pkg.A",
+        "--key",
+        "no such key",
+    ]);
     let end = agent.end().await;
     assert_eq!(end.code, Some(4), "{end:?}");
     let last = end.stderr.lines().last().unwrap_or_default();
@@ -114,7 +126,7 @@ async fn a_refused_agent_ends_with_4_and_says_why() {
 async fn a_wrong_command_line_ends_with_2_and_one_clear_line() {
     let agent = ["agent", "--upstream", NOWHERE, "--id", "a", "--gateway"];
     let with = |last| [&agent[..], &[last]].concat();
-    let listen = ["gateway", "--listen", "localhost"];
+    let listen = ["gateway", "--listen", "localhost:50999"];
     let instances = ["instances", "--gateway", "ftp://a:1"];
     let expected = "expected http://HOST:PORT or unix:PATH";
     for (args, say) in [
@@ -122,7 +134,23 @@ async fn a_wrong_command_line_ends_with_2_and_one_clear_line() {
         (with("https://a:1"), expected),
         (with("http://a"), expected),
         (instances.to_vec(), expected),
-        (listen.to_vec(), "invalid socket address"),
+        (listen.to_vec(), "expected IP:PORT such as 127.0.0.1:50051"),
+        (
+            [&with(NOWHERE)[..], &["--service", "pkg/A"]].concat(),
+            "expected the full name of a service",
+        ),
+        (
+            vec![
+                "agent",
+                "--upstream",
+                NOWHERE,
+                "--gateway",
+                NOWHERE,
+                "--id",
+                "no such id",
+            ],
+            "expected 1 to 128 of A-Z",
+        ),
         (
             vec![
                 "gateway",

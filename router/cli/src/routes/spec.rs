@@ -7,6 +7,8 @@ use grpcrouter::routing::{
     Balance, FieldKind, KeySource, MissingKey, Route, Routes, ServiceRoutes,
 };
 
+use crate::args::is_service_name;
+
 /// Services that have routes, by their full names.
 #[derive(Debug, Default)]
 pub(super) struct Services(pub(super) BTreeMap<String, Service>);
@@ -159,13 +161,6 @@ impl Service {
         }
         Ok(routes)
     }
-}
-
-fn is_service_name(name: &str) -> bool {
-    let plain = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-    };
-    name.split('.').all(plain)
 }
 
 impl Spec {
