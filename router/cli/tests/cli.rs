@@ -1,5 +1,6 @@
 //! The binary as scripts use it: what it prints, how it ends.
 
+mod local;
 mod process;
 mod routes;
 
