@@ -144,6 +144,7 @@ impl ServiceInstance {
             service: self.service,
             listen: listener.as_ref().map(|(_, bound)| *bound),
             id: None,
+            gateways: Vec::new(),
             drain: watch::Sender::new(false),
             handle: None,
             tasks: JoinSet::new(),
@@ -175,6 +176,7 @@ impl ServiceInstance {
             Instance::new(config, self.routes, Arc::new(TcpDialer), Clock::start());
         serving.tasks.spawn(async { Ok(instance.run().await?) });
         serving.id = Some(id.to_owned());
+        serving.gateways = gateways.to_vec();
         serving.handle = Some(handle.clone());
         handle
     }
@@ -201,11 +203,14 @@ async fn registered(
         Err(_) => {}
     }
     let counts = counts.borrow();
-    let missing = gateways.iter().zip(counts.iter());
-    let missing: Vec<_> = missing.filter(|(_, count)| **count == 0).collect();
-    let missing: Vec<Target> = missing
-        .into_iter()
-        .map(|(gateway, _)| gateway.clone())
+    let all = gateways.iter().zip(counts.iter()).enumerate();
+    let missing = all.filter(|(_, (_, count))| **count == 0);
+    let missing: Vec<_> = missing
+        .map(|(index, (gateway, _))| {
+            let why = handle.why_missing(index);
+            let why = why.unwrap_or_else(|| "no answer yet".to_owned());
+            (gateway.clone(), why)
+        })
         .collect();
     if serving.listen.is_none() && missing.len() == gateways.len() {
         return Err(ServeError::NotRegistered {
@@ -214,7 +219,7 @@ async fn registered(
         });
     }
     warn!(
-        "not registered within {limit:?} with {}: dialling on",
+        "not registered within {limit:?}, dialling on: {}",
         List(&missing)
     );
     Ok(())
@@ -244,6 +249,7 @@ mod tests {
             service: "test.Probe",
             listen: None,
             id: None,
+            gateways: Vec::new(),
             drain: watch::Sender::new(false),
             handle: None,
             tasks,
@@ -253,5 +259,30 @@ mod tests {
         let end = registered(handle, &gateways, limit, &mut serving).await;
         let said = end.expect_err("it is refused").to_string();
         assert_eq!(said, "no gateway is configured");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_that_no_gateway_takes_says_why_each_did_not() {
+        let target = |uri: &str| uri.parse::<Target>().expect("a target");
+        let mode = Mode::Routed {
+            gateways: ["unix:/nonexistent/1", "unix:/nonexistent/2"]
+                .map(target)
+                .to_vec(),
+            id: "a".to_owned(),
+        };
+        let instance = ServiceInstance::new("test.Probe", Routes::default());
+        let started = instance.start_limit(Duration::from_secs(1)).start(mode);
+        let said = started.await.expect_err("nobody is there").to_string();
+        let of = |gateway: u8| format!("gateway unix:/nonexistent/{gateway}: cannot connect: ");
+        let parts: Vec<_> = said.split("; ").collect();
+        let [first, second] = parts[..] else {
+            panic!("{said}");
+        };
+        let first = first.strip_prefix("not registered within 1s: ");
+        assert!(
+            first.is_some_and(|first| first.starts_with(&of(1))),
+            "{said}"
+        );
+        assert!(second.starts_with(&of(2)), "{said}");
     }
 }
