@@ -217,7 +217,7 @@ fn compiler(protos: &[impl AsRef<Path>], includes: &[impl AsRef<Path>]) -> Resul
     compiler.include_imports(true).include_source_info(true);
     match compiler.open_files(protos) {
         Ok(_) => Ok(compiler),
-        Err(error) => Err(refused::explain(&error, includes)),
+        Err(error) => Err(refused::explain(&error, protos, includes)),
     }
 }
 

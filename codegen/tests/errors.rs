@@ -209,6 +209,42 @@ fn what_is_wrong_is_said_in_a_line_with_its_place() {
     insta::assert_snapshot!(said);
 }
 
+#[test]
+fn what_is_missing_is_said_with_where_it_is_looked_for() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let proto = folder.path().join("case.proto");
+    let said = |text: &str| {
+        fs::write(&proto, format!("syntax = \"proto3\";\n{text}\n")).expect("written");
+        let done = grpcrouter_build::configure()
+            .out_dir(folder.path())
+            .emit_rerun_if_changed(false)
+            .compile_protos(&[&proto], &[folder.path()]);
+        done.expect_err(text).to_string()
+    };
+    assert_eq!(
+        said("import \"other/v1/other.proto\";"),
+        format!(
+            "case.proto:2:1: import 'other/v1/other.proto' not found; expected it in one of the include \
+             folders: {}",
+            folder.path().display()
+        )
+    );
+    assert_eq!(
+        said(
+            "message Q {}\nservice A {\n  option (grpcrouter.v1.routes_to) = {};\n  rpc Get(Q) returns (Q);\n}"
+        ),
+        "case.proto:4:10: A: name 'grpcrouter.v1.routes_to' is not defined; expected import \
+         \"grpcrouter/v1/options.proto\""
+    );
+    let missing = folder.path().join("proto/missing.proto");
+    let error = grpcrouter_build::configure()
+        .out_dir(folder.path())
+        .compile_protos(&[&missing], &[folder.path()])
+        .expect_err("it is not there");
+    let line = format!("{}: no such file", missing.display());
+    assert_eq!(error.to_string(), line);
+}
+
 /// As where a generator is older than the options that its user has.
 #[test]
 fn options_of_another_version_are_refused() {
