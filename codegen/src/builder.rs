@@ -1,5 +1,6 @@
 //! The library's front: what a build script calls.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -12,7 +13,7 @@ use protox::file::{
 };
 
 use crate::error::Error;
-use crate::generate::{ExternPaths, routers};
+use crate::generate::{Externs, routers};
 use crate::names::stem;
 use crate::refused;
 use crate::render::Parts;
@@ -25,7 +26,7 @@ pub struct Builder {
     prost: Config,
     tonic: tonic_prost_build::Builder,
     parts: Parts,
-    extern_paths: ExternPaths,
+    externs: Externs,
     out_dir: Option<PathBuf>,
     file_descriptor_set_path: Option<PathBuf>,
     emit_rerun_if_changed: bool,
@@ -42,7 +43,7 @@ impl Builder {
                 transport: true,
                 descriptors: true,
             },
-            extern_paths: Vec::new(),
+            externs: Externs::default(),
             out_dir: None,
             file_descriptor_set_path: None,
             emit_rerun_if_changed: std::env::var_os("CARGO").is_some(),
@@ -88,7 +89,15 @@ impl Builder {
     /// Types that exist already: what begins with this name of protobuf (`.google.type`) is found under
     /// this path of Rust (`::google_types`), and is not generated.
     pub fn extern_path(mut self, proto: impl Into<String>, rust: impl Into<String>) -> Self {
-        self.extern_paths.push((proto.into(), rust.into()));
+        self.externs.paths.push((proto.into(), rust.into()));
+        self
+    }
+
+    /// Whether well-known types are as any others: generated, or found where [`extern_path`](Self::extern_path)
+    /// says of `.google.protobuf`. Default: no, they are those of `prost-types`.
+    pub fn compile_well_known_types(mut self, enable: bool) -> Self {
+        self.tonic = self.tonic.compile_well_known_types(enable);
+        self.externs.compile_well_known_types = enable;
         self
     }
 
@@ -168,7 +177,10 @@ impl Builder {
             }
         }
         let schema = Rc::new(Schema::decode(&compiler.encode_file_descriptor_set())?);
-        let routers = routers(&schema, &self.extern_paths, self.parts, |_| true)?;
+        let mut files = BTreeMap::<String, String>::new();
+        for (package, text) in routers(&schema, &self.externs, self.parts, |_| true)? {
+            files.entry(stem(&package)).or_default().push_str(&text);
+        }
 
         compiler.include_source_info(false);
         let bare = compiler.encode_file_descriptor_set();
@@ -177,7 +189,7 @@ impl Builder {
         }
         if self.parts.descriptors {
             let bare = Schema::decode(&bare)?;
-            for package in routers.keys() {
+            for package in files.keys() {
                 write(
                     &out_dir.join(descriptors_file(package)),
                     &bare.descriptors_of(package),
@@ -185,16 +197,14 @@ impl Builder {
             }
         }
 
-        for (proto, rust) in &self.extern_paths {
-            self.prost.extern_path(proto, rust);
-        }
+        self.externs.apply(&schema, &mut self.prost);
         let _plain = AllowPlainTypes::new();
         let file = schema.files();
         self.prost
             .out_dir(&out_dir)
             .service_generator(Box::new(WholePackage {
                 tonic: self.tonic.service_generator(),
-                routers,
+                routers: files,
                 descriptors: self.parts.descriptors,
             }))
             .compile_fds(FileDescriptorSet { file })
@@ -207,7 +217,7 @@ fn compiler(protos: &[impl AsRef<Path>], includes: &[impl AsRef<Path>]) -> Resul
     compiler.include_imports(true).include_source_info(true);
     match compiler.open_files(protos) {
         Ok(_) => Ok(compiler),
-        Err(error) => Err(refused::explain(&error, includes)),
+        Err(error) => Err(refused::explain(&error, protos, includes)),
     }
 }
 
@@ -238,7 +248,7 @@ impl FileResolver for OwnFile {
 /// Tonic's code for each service, and at the end of the package its routers.
 struct WholePackage {
     tonic: Box<dyn ServiceGenerator>,
-    routers: std::collections::BTreeMap<String, String>,
+    routers: BTreeMap<String, String>,
     descriptors: bool,
 }
 

@@ -13,10 +13,41 @@ use crate::plan;
 use crate::render::{self, Parts};
 use crate::schema::Schema;
 
-/// Names of protobuf, and the paths in Rust that stand for them.
-pub(crate) type ExternPaths = Vec<(String, String)>;
+/// Types that are not generated.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Externs {
+    /// Names of protobuf, and the paths in Rust that stand for them.
+    pub(crate) paths: Vec<(String, String)>,
+    /// Whether well-known types have no types of `prost-types`, and are as any others.
+    pub(crate) compile_well_known_types: bool,
+}
 
-/// The routers of each package: the [stem] of its file, and the text of the modules of its services.
+impl Externs {
+    /// Tells prost of them.
+    pub(crate) fn apply(&self, schema: &Schema, config: &mut Config) {
+        if self.compile_well_known_types {
+            config.compile_well_known_types();
+        }
+        for (proto, rust) in &self.paths {
+            config.extern_path(proto, rust);
+        }
+        // What nobody names needs no path that is one.
+        let unused = schema.unused_types().into_iter();
+        for name in unused.filter(|name| !self.has(name)) {
+            config.extern_path(name, "unused");
+        }
+    }
+
+    /// Whether a type, as `.package.Name`, stands elsewhere.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.paths.iter().any(|(proto, _)| {
+            let rest = name.strip_prefix(proto.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
+    }
+}
+
+/// The routers of each package: its name, and the text of the modules of its services.
 ///
 /// `wanted` says of which files.
 ///
@@ -24,18 +55,17 @@ pub(crate) type ExternPaths = Vec<(String, String)>;
 /// Everything that is wrong with the options and the names of services.
 pub(crate) fn routers(
     schema: &Rc<Schema>,
-    extern_paths: &ExternPaths,
+    externs: &Externs,
     parts: Parts,
     wanted: impl Fn(&str) -> bool + 'static,
 ) -> Result<BTreeMap<String, String>, Error> {
     let written = Rc::new(RefCell::new(Written::default()));
     let mut config = Config::new();
-    for (proto, rust) in extern_paths {
-        config.extern_path(proto, rust);
-    }
+    externs.apply(schema, &mut config);
     // Prost gives names and comments their form in Rust; what it generates here is thrown away.
     config.format(false).service_generator(Box::new(Routers {
         schema: schema.clone(),
+        externs: externs.clone(),
         parts,
         wanted: Box::new(wanted),
         written: written.clone(),
@@ -62,6 +92,7 @@ struct Written {
 
 struct Routers {
     schema: Rc<Schema>,
+    externs: Externs,
     parts: Parts,
     wanted: Box<dyn Fn(&str) -> bool>,
     written: Rc<RefCell<Written>>,
@@ -93,16 +124,13 @@ impl ServiceGenerator for Routers {
             .map(|(_, proto, rust)| (proto.clone(), rust.clone()))
             .collect();
         check_methods(&service, &descriptor, self.parts, faults);
-        check_modules(&service, &descriptor, &siblings, faults);
+        check_modules(&service, &descriptor, &siblings, &self.externs, faults);
         let plan = plan::read(&self.schema, &descriptor, faults);
         let package = stem(&service.package);
-        services.push((
-            package.clone(),
-            service.proto_name.clone(),
-            service.name.clone(),
-        ));
+        services.push((package, service.proto_name.clone(), service.name.clone()));
         if faults.is_empty() {
             let text = render::module_of(&service, &plan, file.name(), self.parts);
+            let package = service.package.clone();
             packages.entry(package).or_default().push_str(&text);
         }
     }

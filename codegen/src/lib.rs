@@ -7,6 +7,7 @@ mod field;
 mod generate;
 mod literal;
 mod names;
+mod options;
 mod plan;
 pub mod plugin;
 mod refused;

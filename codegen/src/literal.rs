@@ -84,15 +84,14 @@ fn route(plan: &MethodPlan, idempotent: bool) -> TokenStream {
     quote!(Route::new() #key #balance #reject #keys #timeout #idempotent)
 }
 
-/// The balance, where it is not what a route has by itself.
+/// The balance, where the file says it; else it is what a route has by itself.
 fn balance(plan: &MethodPlan) -> Option<&'static str> {
-    match (plan.balancing, &plan.key) {
-        (Balancing::RoundRobin, Key::None) => None,
-        (Balancing::Pinned, _) => None,
-        (Balancing::ConsistentHash, _) => Some("ConsistentHash"),
-        (Balancing::RoundRobin, _) => Some("RoundRobin"),
-        (Balancing::LeastLoaded, _) => Some("LeastLoaded"),
-    }
+    plan.balancing_said.then_some(match plan.balancing {
+        Balancing::Pinned => "Pinned",
+        Balancing::ConsistentHash => "ConsistentHash",
+        Balancing::RoundRobin => "RoundRobin",
+        Balancing::LeastLoaded => "LeastLoaded",
+    })
 }
 
 /// A route in words, to stand after "as the .proto says,".

@@ -5,6 +5,7 @@ use prost_build::{Module, Service};
 use prost_reflect::{DescriptorPool, ServiceDescriptor};
 
 use crate::error::Faults;
+use crate::generate::Externs;
 use crate::render::Parts;
 use crate::schema::place_of;
 
@@ -49,6 +50,9 @@ pub(crate) fn check_methods(
     parts: Parts,
     faults: &mut Faults,
 ) {
+    // Tonic's server has a type of this name beside the trait of the service.
+    let is_servers =
+        |proto_name: &str| parts.server && service.name.strip_suffix("Svc") == Some(proto_name);
     let is_clients = |name| {
         let connects = parts.transport && name == "connect";
         parts.client && (connects || CLIENT.contains(&name))
@@ -65,6 +69,9 @@ pub(crate) fn check_methods(
         } else if is_clients(rust) {
             let name = &service.name;
             format!("becomes `{rust}` in Rust, which tonic's {name}Client has of its own")
+        } else if is_servers(&method.proto_name) {
+            let name = &service.name;
+            format!("becomes `{name}` in Rust, with the ending that tonic's {name}Server gives it")
         } else {
             continue;
         };
@@ -86,6 +93,7 @@ pub(crate) fn check_modules(
     service: &Service,
     descriptor: &ServiceDescriptor,
     earlier: &[(String, String)],
+    externs: &Externs,
     faults: &mut Faults,
 ) {
     let own = module(&service.name);
@@ -99,10 +107,10 @@ pub(crate) fn check_modules(
             "becomes module `{own}_router` in Rust, as {proto} does"
         ));
     }
-    for (kind, name) in others(descriptor.parent_pool(), &service.package) {
+    for (kind, name) in others(descriptor.parent_pool(), &service.package, externs) {
         for ending in ["client", "server", "router"] {
             let generated = format!("{own}_{ending}");
-            if module(&name) == generated {
+            if prosts(&name) == [generated.as_str()] {
                 refuse(format!(
                     "becomes module `{generated}` in Rust, as {kind} {name} does"
                 ));
@@ -111,26 +119,35 @@ pub(crate) fn check_modules(
     }
 }
 
+/// A name of a package, or of a message, as the modules that prost makes of it: `HTTPCache` becomes
+/// `http_cache`, where a service's are named by [`module`].
+fn prosts(name: &str) -> Vec<String> {
+    let module = Module::from_protobuf_package_name(name);
+    module.parts().map(str::to_owned).collect()
+}
+
 /// What else becomes a module inside the module of a package.
-fn others(pool: &DescriptorPool, package: &str) -> Vec<(&'static str, String)> {
+fn others(pool: &DescriptorPool, package: &str, externs: &Externs) -> Vec<(&'static str, String)> {
+    let own = prosts(package);
     let messages = pool.all_messages().filter(|message| {
-        let nests = message.child_messages().len() + message.child_enums().len() > 0;
+        // Prost makes no type of an entry of a map.
+        let mut nested = message.child_messages().filter(|it| !it.is_map_entry());
+        let nests = nested.next().is_some() || message.child_enums().len() > 0;
         let nests = nests || message.oneofs().any(|it| !it.is_synthetic());
-        nests && message.parent_message().is_none() && message.package_name() == package
+        nests
+            && message.parent_message().is_none()
+            && prosts(message.package_name()) == own
+            && !externs.has(&format!(".{}", message.full_name()))
     });
     let mut found: Vec<_> = messages
         .map(|message| ("message", message.name().to_owned()))
         .collect();
     for file in pool.files() {
-        let below = match package {
-            "" => Some(file.package_name()),
-            package => file
-                .package_name()
-                .strip_prefix(package)
-                .and_then(|rest| rest.strip_prefix('.')),
-        };
-        if let Some(first) = below.and_then(|rest| rest.split('.').next()) {
-            found.push(("package", first.to_owned()));
+        let names: Vec<_> = file.package_name().split('.').collect();
+        if prosts(file.package_name()).starts_with(&own)
+            && let Some(first) = names.get(own.len())
+        {
+            found.push(("package", (*first).to_owned()));
         }
     }
     found

@@ -19,9 +19,12 @@ pub(crate) struct ServicePlan {
 }
 
 /// How the calls of a method are routed.
+#[derive(Default)]
 pub(crate) struct MethodPlan {
     pub(crate) key: Key,
     pub(crate) balancing: Balancing,
+    /// Whether the file says it: then code that changes the key alone does not change it.
+    pub(crate) balancing_said: bool,
     /// Whether a call without its key is refused.
     pub(crate) reject: bool,
     /// The keys that there are; empty: any.
@@ -30,7 +33,9 @@ pub(crate) struct MethodPlan {
 }
 
 /// Where the key stands.
+#[derive(Default)]
 pub(crate) enum Key {
+    #[default]
     None,
     Metadata(String),
     Header(String),
@@ -46,8 +51,13 @@ pub(crate) fn read(
     service: &ServiceDescriptor,
     faults: &mut Faults,
 ) -> ServicePlan {
-    let options = schema.service_options(service);
-    let mut wrong = Vec::new();
+    let said = schema.service_options(service);
+    // What depends on options that nobody can read is not looked at.
+    let unread = said.is_err();
+    let (options, mut wrong) = match said {
+        Ok(options) => (options, Vec::new()),
+        Err(wrong) => (RoutingOptions::default(), wrong),
+    };
     wrong.extend(check_name(&options, service));
     if let Some(prefix) = &options.path_prefix {
         let checked = ServiceRoutes::new(service.full_name()).try_path_prefix(prefix);
@@ -58,13 +68,20 @@ pub(crate) fn read(
         faults.add(format!("{place}: {name}: {what}"));
     }
     let methods = service.methods().map(|method| {
+        let (own, nothing) = (schema.method_options(&method), RoutingOptions::default());
         let mut reader = Reader {
             service: &options,
-            own: &schema.method_options(&method),
+            own: own.as_ref().unwrap_or(&nothing),
             schema,
             method: &method,
             faults,
         };
+        for what in own.as_ref().err().into_iter().flatten() {
+            reader.fault_of_method(what);
+        }
+        if unread || own.is_err() {
+            return MethodPlan::default();
+        }
         reader.read()
     });
     ServicePlan {
@@ -97,19 +114,23 @@ impl Reader<'_> {
         if self.own.path_prefix.is_some() {
             self.fault("path_prefix is of the whole service; expected it in routes_to");
         }
-        let key = self.key().unwrap_or(Key::None);
+        let key_timeout_ms = self.key_timeout_ms();
+        let Some(key) = self.key() else {
+            // Whatever needs a key would be wrong too.
+            return MethodPlan::default();
+        };
         let balancing = self.balancing(&key);
-        let reject =
-            missing_key(self.own).or(missing_key(self.service)) == Some(MissingKey::Reject);
+        let reject = self.rejects();
         if reject && matches!(key, Key::None) {
             self.fault("missing_key is REJECT and there is no key; expected a routing_key");
         }
         MethodPlan {
             reject,
             keys: self.keys(&key, balancing),
-            key_timeout_ms: self.key_timeout_ms(),
+            key_timeout_ms,
             key,
             balancing,
+            balancing_said: balancing_of(self.own, self.service).is_some(),
         }
     }
 
@@ -118,6 +139,8 @@ impl Reader<'_> {
         let marked = self.schema.marked(&self.method.input());
         let strategy = match strategy(self.own) {
             Some(strategy) => strategy,
+            // It says that it has no key, whatever is marked and said of the others.
+            None if self.own.routing_key.as_deref() == Some("") => return Some(Key::None),
             None if !marked.is_empty() => RoutingStrategy::FieldBased,
             None => strategy(self.service).unwrap_or_default(),
         };
@@ -186,14 +209,16 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether a message comes before the call waits for one; said by a person where both sides stream.
+    /// Whether a call may wait for the message with its key; where both sides stream a person has to promise
+    /// that the message comes. A key that decides nothing is not waited for.
     fn speaks_first(&mut self) -> bool {
         let (own, service) = (
             self.own.client_speaks_first,
             self.service.client_speaks_first,
         );
         let both_stream = self.method.is_client_streaming() && self.method.is_server_streaming();
-        let speaks = !both_stream || own.or(service).unwrap_or_default();
+        let waits = both_stream && (self.chooses() || self.rejects());
+        let speaks = !waits || own.or(service).unwrap_or_default();
         if !speaks {
             self.fault_of_method(
                 "FIELD_BASED on a bidirectional method, whose client may wait for a message before it \
@@ -203,8 +228,19 @@ impl Reader<'_> {
         speaks
     }
 
-    fn balancing(&mut self, key: &Key) -> Balancing {
+    /// Whether a key, where there is one, chooses the instance.
+    fn chooses(&self) -> bool {
         let said = balancing(self.own).or(balancing(self.service));
+        !matches!(said, Some(Balancing::RoundRobin | Balancing::LeastLoaded))
+    }
+
+    /// Whether a call without its key is refused.
+    fn rejects(&self) -> bool {
+        missing_key(self.own).or(missing_key(self.service)) == Some(MissingKey::Reject)
+    }
+
+    fn balancing(&mut self, key: &Key) -> Balancing {
+        let said = balancing_of(self.own, self.service);
         match (said, key) {
             (Some(it @ (Balancing::Pinned | Balancing::ConsistentHash)), Key::None) => {
                 let name = it.as_str_name();
@@ -287,6 +323,10 @@ fn strategy(options: &RoutingOptions) -> Option<RoutingStrategy> {
 
 fn balancing(options: &RoutingOptions) -> Option<Balancing> {
     options.balancing.map(|_| options.balancing())
+}
+
+fn balancing_of(own: &RoutingOptions, service: &RoutingOptions) -> Option<Balancing> {
+    balancing(own).or(balancing(service))
 }
 
 fn missing_key(options: &RoutingOptions) -> Option<MissingKey> {

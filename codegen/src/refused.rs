@@ -5,40 +5,89 @@ use std::fs;
 use std::path::Path;
 
 use miette::Diagnostic;
+use prost_types::FileDescriptorProto;
 use prost_types::source_code_info::Location;
 use protox::file::File;
 
 use crate::error::Error;
 use crate::schema::{OPTIONS_FILE, Schema};
 
-/// The error of a run with these include folders.
-pub(crate) fn explain(error: &protox::Error, includes: &[impl AsRef<Path>]) -> Error {
+/// The error of a run of these files with these include folders.
+pub(crate) fn explain(
+    error: &protox::Error,
+    protos: &[impl AsRef<Path>],
+    includes: &[impl AsRef<Path>],
+) -> Error {
+    if error.is_file_not_found() {
+        return not_found(error, protos, includes);
+    }
     // Its Debug is the line with the place, its Display only what is wrong.
     let line = format!("{error:?}");
     let what = error.to_string();
     let Some(place) = line.strip_suffix(&what) else {
         return Error::new(line);
     };
-    let service = service_at(place, error.file().unwrap_or_default(), includes);
+    let name = error.file().unwrap_or_default();
+    let file = parsed(name, includes);
+    let service = file.as_ref().and_then(|file| service_at(place, name, file));
     let service = service.map(|name| format!("{name}: ")).unwrap_or_default();
     let value = error.diagnostic_source().map(ToString::to_string);
     let value = value.unwrap_or_else(|| what.clone());
-    let expected = expected(&value).map(|list| format!("; expected {list}"));
+    let expected = match file {
+        Some(file) if lacks_options(&value, &file) => Some(format!("import {OPTIONS_FILE:?}")),
+        _ => expected(&value),
+    };
+    let expected = expected.map(|list| format!("; expected {list}"));
     Error::new(format_args!(
         "{place}{service}{value}{}",
         expected.unwrap_or_default()
     ))
 }
 
-/// The service or the method around `file:line:column: `.
-fn service_at(place: &str, name: &str, includes: &[impl AsRef<Path>]) -> Option<String> {
-    let mut numbers = place.strip_prefix(name)?.strip_prefix(':')?.split(':');
-    let mut number = || Some(numbers.next()?.parse::<i32>().ok()? - 1);
-    let at = (number()?, number()?);
+/// A file that is not there, or is imported and not found in these folders.
+fn not_found(
+    error: &protox::Error,
+    protos: &[impl AsRef<Path>],
+    includes: &[impl AsRef<Path>],
+) -> Error {
+    let is_there = |path: &Path| {
+        let mut folders = includes.iter().map(AsRef::as_ref);
+        path.exists() || folders.any(|folder| folder.join(path).exists())
+    };
+    let mut protos = protos.iter().map(AsRef::as_ref);
+    if let Some(missing) = protos.find(|path| !is_there(path)) {
+        return Error::new(format_args!("{}: no such file", missing.display()));
+    }
+    let shown = |folder: &Path| match folder.as_os_str().is_empty() {
+        true => ".".to_owned(),
+        false => folder.display().to_string(),
+    };
+    let searched: Vec<_> = includes.iter().map(|it| shown(it.as_ref())).collect();
+    Error::new(format_args!(
+        "{error:?}; expected it in one of the include folders: {}",
+        searched.join(", ")
+    ))
+}
+
+/// Whether a file uses the options and does not import them.
+fn lacks_options(what: &str, file: &FileDescriptorProto) -> bool {
+    let imported = file.dependency.iter().any(|name| name == OPTIONS_FILE);
+    what.contains("name 'grpcrouter.v1.") && what.ends_with("is not defined") && !imported
+}
+
+/// A file of this name in one of the folders.
+fn parsed(name: &str, includes: &[impl AsRef<Path>]) -> Option<FileDescriptorProto> {
     let mut folders = includes.iter().map(|folder| folder.as_ref().join(name));
     let source = folders.find_map(|path| fs::read_to_string(path).ok())?;
     let file = File::from_source(name, &source).ok()?;
-    let file = file.file_descriptor_proto();
+    Some(file.file_descriptor_proto().clone())
+}
+
+/// The service or the method around `file:line:column: `.
+fn service_at(place: &str, name: &str, file: &FileDescriptorProto) -> Option<String> {
+    let mut numbers = place.strip_prefix(name)?.strip_prefix(':')?.split(':');
+    let mut number = || Some(numbers.next()?.parse::<i32>().ok()? - 1);
+    let at = (number()?, number()?);
     let locations = &file.source_code_info.as_ref()?.location;
     let around = |location: &&Location| {
         let (from, to) = match location.span[..] {

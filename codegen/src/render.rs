@@ -35,7 +35,11 @@ pub(crate) fn module_of(service: &Service, plan: &ServicePlan, file: &str, parts
     let own = router_of(service, plan, &names, parts);
     let instance = parts.server.then(|| instance_of(service, &names, parts));
     // What is deprecated is still defined here, and may be made of types that are.
-    let allowed = quote!(#![allow(dead_code, deprecated)]);
+    // Names of methods are the user's: Add, IsAlive.
+    let allowed = quote! {
+        #![allow(dead_code, deprecated)]
+        #![allow(clippy::should_implement_trait, clippy::wrong_self_convention)]
+    };
     let file = syn::parse_quote! {
         #about
         pub mod #module {

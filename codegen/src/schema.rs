@@ -3,13 +3,14 @@
 use grpcrouter_proto::v1::RoutingOptions;
 use prost::Message;
 use prost_reflect::{
-    DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, FileDescriptor,
+    DescriptorPool, DynamicMessage, ExtensionDescriptor, FieldDescriptor, FileDescriptor, Kind,
     MessageDescriptor, MethodDescriptor, ServiceDescriptor,
 };
 use prost_types::FileDescriptorProto;
 
 use crate::error::Error;
 use crate::names::stem;
+use crate::options;
 
 /// The file that the options are defined in.
 pub(crate) const OPTIONS_FILE: &str = "grpcrouter/v1/options.proto";
@@ -75,33 +76,82 @@ impl Schema {
             find("grpcrouter.v1.method_routes_to"),
             find("grpcrouter.v1.routing_key"),
         ) {
-            (Some(routes_to), Some(method_routes_to), Some(routing_key)) => Some(Extensions {
-                routes_to,
-                method_routes_to,
-                routing_key,
-            }),
+            (Some(routes_to), Some(method_routes_to), Some(routing_key))
+                if routing_key.kind() == Kind::Bool =>
+            {
+                Some(Extensions {
+                    routes_to,
+                    method_routes_to,
+                    routing_key,
+                })
+            }
+            _ if pool.get_file_by_name(OPTIONS_FILE).is_some() => {
+                return Err(Error::new(options::another_version()));
+            }
             _ => None,
         };
         Ok(Self { pool, extensions })
     }
 
-    /// The files to generate code for, by their names: each compiler has an order of its own. Not those whose
-    /// types are in `prost-types`, nor the options.
+    /// All files, by their names: each compiler has an order of its own. Prost has to know the type of every
+    /// field, whether or not it generates it.
     pub(crate) fn files(&self) -> Vec<FileDescriptorProto> {
-        let is_ours = |name: &str| !name.starts_with("google/protobuf/") && name != OPTIONS_FILE;
-        let all = self.pool.file_descriptor_protos();
-        let mut files: Vec<_> = all.filter(|file| is_ours(file.name())).cloned().collect();
+        let mut files: Vec<_> = self.pool.file_descriptor_protos().cloned().collect();
         files.sort_by(|a, b| a.name().cmp(b.name()));
         files
     }
 
+    /// The types of the options' own file, as `.package.Name`, where no message and no method of another
+    /// file has one: then nothing is to be generated for them.
+    pub(crate) fn unused_types(&self) -> Vec<String> {
+        let is_option = |file: &FileDescriptor| file.name() == OPTIONS_FILE;
+        let fields = self
+            .pool
+            .all_messages()
+            .filter(|message| !is_option(&message.parent_file()))
+            .flat_map(|message| message.fields().collect::<Vec<_>>());
+        let of_fields = fields.filter_map(|field| match field.kind() {
+            Kind::Message(it) => Some(it.parent_file()),
+            Kind::Enum(it) => Some(it.parent_file()),
+            _ => None,
+        });
+        let methods = self
+            .pool
+            .services()
+            .flat_map(|it| it.methods().collect::<Vec<_>>());
+        let of_methods =
+            methods.flat_map(|it| [it.input().parent_file(), it.output().parent_file()]);
+        if of_fields.chain(of_methods).any(|file| is_option(&file)) {
+            return Vec::new();
+        }
+        let Some(file) = self.pool.get_file_by_name(OPTIONS_FILE) else {
+            return Vec::new();
+        };
+        let messages = file.messages().map(|it| it.full_name().to_owned());
+        let enums = file.enums().map(|it| it.full_name().to_owned());
+        let names: Vec<_> = messages.chain(enums).collect();
+        names.iter().map(|name| format!(".{name}")).collect()
+    }
+
     /// What a service says of the routes of its calls.
-    pub(crate) fn service_options(&self, service: &ServiceDescriptor) -> RoutingOptions {
+    ///
+    /// # Errors
+    /// What is wrong with it by itself.
+    pub(crate) fn service_options(
+        &self,
+        service: &ServiceDescriptor,
+    ) -> Result<RoutingOptions, Vec<String>> {
         self.routing(&service.options(), |all| &all.routes_to)
     }
 
     /// What a method says of its own.
-    pub(crate) fn method_options(&self, method: &MethodDescriptor) -> RoutingOptions {
+    ///
+    /// # Errors
+    /// What is wrong with it by itself.
+    pub(crate) fn method_options(
+        &self,
+        method: &MethodDescriptor,
+    ) -> Result<RoutingOptions, Vec<String>> {
         self.routing(&method.options(), |all| &all.method_routes_to)
     }
 
@@ -109,15 +159,13 @@ impl Schema {
         &self,
         options: &DynamicMessage,
         which: impl Fn(&Extensions) -> &ExtensionDescriptor,
-    ) -> RoutingOptions {
-        let value = self.extensions.as_ref().map(which).and_then(|extension| {
-            let said = options.has_extension(extension);
-            said.then(|| options.get_extension(extension))
-        });
-        let message = value.as_ref().and_then(|value| value.as_message());
-        // It was checked against its definition when the file was compiled.
-        let decoded = message.and_then(|it| it.transcode_to().ok());
-        decoded.unwrap_or_default()
+    ) -> Result<RoutingOptions, Vec<String>> {
+        match self.extensions.as_ref().map(which) {
+            Some(extension) if options.has_extension(extension) => {
+                options::read(&options.get_extension(extension))
+            }
+            _ => Ok(RoutingOptions::default()),
+        }
     }
 
     /// The fields that are marked as the routing key of calls that begin with this message.

@@ -127,6 +127,16 @@ fn a_method_is_called_connect_where_clients_are_not() {
     assert!(compile(false).is_ok());
 }
 
+#[test]
+fn well_known_types_can_be_replaced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = generate("wellknown", folder.path(), |it| {
+        it.compile_well_known_types(true)
+            .extern_path(".google.protobuf", "::elsewhere")
+    });
+    assert!(text.contains("::elsewhere::Timestamp") && !text.contains("prost_types"));
+}
+
 /// The text of the package of an input.
 fn generate(input: &str, folder: &Path, change: impl FnOnce(Builder) -> Builder) -> String {
     let builder = grpcrouter_build::configure()

@@ -74,11 +74,15 @@ def difference(library, plugin):
     if len(plugin) != 1:
         return f"it wrote {sorted(plugin)}, expected one file"
     [(name, text)] = plugin.items()
-    own = library.get(name.replace(".grpcrouter.rs", ".rs"))
+    # The library names a file as Rust does the modules: `r#type` for `type`.
+    files = {file.replace("r#", ""): text for file, text in library.items()}
+    own = files.get(name.replace(".grpcrouter.rs", ".rs"))
     if own is None:
         return f"it wrote {name}, the library {sorted(library)}"
     _, _, routers = text.partition(b"\n")
-    if not routers or not own.endswith(routers):
+    before, _, last = own.rpartition(b"pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(")
+    _, _, expected = last.partition(b";\n")
+    if not before or not routers or routers != expected:
         return f"{name} differs from the end of the library's file"
     return None
 

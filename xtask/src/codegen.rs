@@ -14,11 +14,16 @@ pub(crate) struct Args {
 
 /// Runs the tests that hold the snapshots.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
-    let mut cargo = shell::cargo(&workspace.root, &workspace.target)?;
-    cargo
-        .args(["test", "--locked", "-p", "grpcrouter-build"])
-        .args(["--test", "snapshots", "--test", "errors"])
-        .env("INSTA_UPDATE", if args.check { "no" } else { "always" });
+    let tests = || -> Result<_> {
+        let mut cargo = shell::cargo(&workspace.root, &workspace.target)?;
+        cargo
+            .args(["test", "--locked", "-p", "grpcrouter-build"])
+            .args(["--test", "snapshots", "--test", "errors"]);
+        Ok(cargo)
+    };
+    shell::run(tests()?.arg("--no-run")).context("the generator does not compile")?;
+    let mut cargo = tests()?;
+    cargo.env("INSTA_UPDATE", if args.check { "no" } else { "always" });
     let done = shell::run(&mut cargo);
     if args.check {
         return done.context(

@@ -1,7 +1,7 @@
 //! An ordinary tonic service with all four kinds of RPC.
 //!
 //! Nothing here knows that it may be called through a gateway: the same [`EchoService`] is served by
-//! tonic's own server in `tests/direct_is_the_oracle.rs`, and by an instance in `src/bin/demo.rs`.
+//! tonic's own server in `tests/direct_is_the_oracle.rs`, and through a gateway by an instance in the same file.
 
 use std::pin::Pin;
 

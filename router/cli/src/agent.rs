@@ -7,12 +7,12 @@ use clap::Args;
 use grpcrouter::{Agent, AgentConfig, AgentError, Clock, InstanceError, Target, TcpDialer};
 use tracing::info;
 
-use crate::{Failure, Stop, args, asked_twice};
+use crate::{Failure, Stop, args, asked_twice, nothing_to_reload};
 
 /// Run an agent.
 #[derive(Debug, Args)]
 pub(crate) struct AgentArgs {
-    /// A gateway's tunnel port, as http://HOST:PORT. Several: a tunnel to each.
+    /// A gateway's tunnel port, as http://HOST:PORT or unix:PATH. Several: a tunnel to each.
     #[arg(long, value_name = "URI", required = true, num_args = 1..)]
     gateway: Vec<Target>,
     /// The gRPC server to call, as http://HOST:PORT or unix:PATH.
@@ -20,19 +20,20 @@ pub(crate) struct AgentArgs {
     upstream: Target,
     /// Who the agent is: 1 to 128 of A-Z a-z 0-9 . _ : - An agent that starts later under the same id takes
     /// its place, and this one ends with exit code 3.
-    #[arg(long)]
+    #[arg(long, value_parser = args::id)]
     id: String,
     /// A service to offer, by its full name, or `*` for whatever nobody else offers. Without it the
     /// server is asked by reflection.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = args::service)]
     service: Vec<String>,
     /// Words about the instance.
     #[arg(long, value_name = "K=V", value_parser = args::label)]
     label: Vec<(String, String)>,
-    /// A key of calls that belong here: recorded and listed; not used for routing yet.
+    /// A routing key of calls that belong here: where the gateway's balancer is pinned, they come to this
+    /// agent. 1 to 256 bytes; repeatable.
     #[arg(long, value_name = "KEY")]
     key: Vec<String>,
-    /// The agent's share of calls: recorded and listed; not used for routing yet.
+    /// The agent's share of calls against the other instances' weights: 1 to 1000.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     weight: u32,
     /// What may be under way on the tunnel, per call and direction.
@@ -57,6 +58,7 @@ pub(crate) async fn run(args: AgentArgs) -> Result<(), Failure> {
     let id = args.id.clone();
     let gateways = args.gateway.clone();
     let mut stop = Stop::listen();
+    nothing_to_reload()?;
     let agent = tokio::select! {
         biased;
         () = stop.asked() => return Ok(()),

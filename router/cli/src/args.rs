@@ -1,5 +1,6 @@
-//! Values on the command line: sizes and times, as people write them, in the ranges that make sense.
+//! Values on the command line: sizes, times and names, as people write them, in the ranges that make sense.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -85,6 +86,40 @@ pub(crate) fn time(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
+/// The id of an instance.
+pub(crate) fn id(text: &str) -> Result<String, String> {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._:-".contains(&b);
+    if (1..=128).contains(&text.len()) && text.bytes().all(plain) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected 1 to 128 of A-Z a-z 0-9 . _ : -".to_owned())
+    }
+}
+
+/// What an agent offers.
+pub(crate) fn service(text: &str) -> Result<String, String> {
+    if text == "*" || is_service_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("expected the full name of a service, such as pkg.Service, or *".to_owned())
+    }
+}
+
+/// Whether this is a full name of protobuf: identifiers joined by dots.
+pub(crate) fn is_service_name(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    let identifier = |part: &str| {
+        part.bytes().all(plain) && part.bytes().next().is_some_and(|b| !b.is_ascii_digit())
+    };
+    name.len() <= 256 && name.split('.').all(identifier)
+}
+
+/// Where to listen.
+pub(crate) fn listen(text: &str) -> Result<SocketAddr, String> {
+    let parsed = text.parse();
+    parsed.map_err(|_| "expected IP:PORT such as 127.0.0.1:50051".to_owned())
+}
+
 /// `KEY=VALUE`.
 pub(crate) fn label(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("expected KEY=VALUE")?;
@@ -131,6 +166,22 @@ mod tests {
         assert!(heartbeat("100ms").is_ok());
         assert!(time("1440m").is_ok());
         assert!(time("86401s").unwrap_err().contains("a day"));
+    }
+
+    #[test]
+    fn names_are_as_a_gateway_takes_them() {
+        for text in ["a", "site-7", "A.b_c:1", &"i".repeat(128)] {
+            assert!(id(text).is_ok(), "{text}");
+        }
+        for text in ["", "a b", "a/b", "\u{e9}", &"i".repeat(129)] {
+            assert!(id(text).is_err(), "{text}");
+        }
+        for text in ["*", "S", "pkg.v1.Service_2", &"s".repeat(256)] {
+            assert!(service(text).is_ok(), "{text}");
+        }
+        for text in ["", "pkg.*", "/pkg.S", "pkg..S", "1pkg.S", &"s".repeat(257)] {
+            assert!(service(text).is_err(), "{text}");
+        }
     }
 
     #[test]

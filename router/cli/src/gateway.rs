@@ -26,10 +26,10 @@ windows. For responses that is exact; the call window of requests is what the ag
 #[command(after_help = ABOUT_BOUND)]
 pub(crate) struct GatewayArgs {
     /// Where clients call, as IP:PORT. Port 0 takes any free port.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = args::listen)]
     listen: SocketAddr,
     /// Where instances dial, as IP:PORT. Without it both use --listen, and whoever can call can register.
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = args::listen)]
     tunnel_listen: Option<SocketAddr>,
     /// How the gateway names itself to its instances.
     #[arg(long, value_name = "ID", default_value = "gateway")]

@@ -18,7 +18,7 @@ use crate::{Failure, args};
 /// Show who is registered with a gateway.
 #[derive(Debug, Args)]
 pub(crate) struct InstancesArgs {
-    /// A gateway's tunnel port, as http://HOST:PORT.
+    /// A gateway's tunnel port, as http://HOST:PORT or unix:PATH.
     #[arg(long, value_name = "URI")]
     gateway: Target,
     /// Only instances that offer this service.

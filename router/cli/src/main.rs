@@ -12,10 +12,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::info;
 
 /// Call any gRPC server behind a firewall: it dials out, clients call the gateway.
 #[derive(Debug, Parser)]
-#[command(name = "grpcrouter", version, after_help = EXIT_CODES)]
+#[command(name = "grpcrouter", version, after_help = SIGNALS_AND_EXIT_CODES)]
 struct Cli {
     #[command(flatten)]
     logs: logs::LogArgs,
@@ -33,7 +34,11 @@ enum Command {
     Instances(instances::InstancesArgs),
 }
 
-const EXIT_CODES: &str = "\
+const SIGNALS_AND_EXIT_CODES: &str = "\
+Signals:
+  SIGTERM, SIGINT  gateway, agent: drain, then end; a second one ends at once
+  SIGHUP           gateway: read --config again; without it, and at an agent, nothing
+
 Exit codes:
   0  done, or stopped by SIGTERM or SIGINT after draining
   1  failed; the last line on stderr says why
@@ -118,6 +123,17 @@ impl Stop {
             () = wait(&mut self.interrupt) => {}
         }
     }
+}
+
+/// Goes on at SIGHUP, which asks for a file to be read again, where there is none.
+fn nothing_to_reload() -> io::Result<()> {
+    let mut hangups = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            info!("SIGHUP: nothing to reload");
+        }
+    });
+    Ok(())
 }
 
 /// The end of a process that was asked twice: at once, whatever runs.

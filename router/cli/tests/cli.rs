@@ -1,5 +1,6 @@
 //! The binary as scripts use it: what it prints, how it ends.
 
+mod local;
 mod process;
 mod routes;
 
@@ -70,6 +71,17 @@ async fn an_agent_says_once_where_it_is_registered() {
 }
 
 #[tokio::test]
+async fn an_agent_that_is_hung_up_goes_on() {
+    let (_gateway, _, tunnel) = gateway(&[]).await;
+    let mut agent = agent(&format!("http://{tunnel}"), "a");
+    agent.line().await;
+    agent.hang_up().await;
+    agent.log("SIGHUP: nothing to reload").await;
+    agent.terminate().await;
+    assert_eq!(agent.end().await.code, Some(0), "it drains as ever");
+}
+
+#[tokio::test]
 async fn a_superseded_agent_ends_with_3() {
     let (_gateway, _, tunnel) = gateway(&[]).await;
     let uri = format!("http://{tunnel}");
@@ -88,7 +100,19 @@ async fn a_superseded_agent_ends_with_3() {
 async fn a_refused_agent_ends_with_4_and_says_why() {
     let (_gateway, _, tunnel) = gateway(&[]).await;
     let uri = format!("http://{tunnel}");
-    let mut agent = agent(&uri, "no such id");
+    let mut agent = Process::start(&[
+        "agent",
+        "--gateway",
+        &uri,
+        "--upstream",
+        NOWHERE,
+        "--id",
+        "a",
+        "--service",
+        "pkg.A",
+        "--key",
+        "no such key",
+    ]);
     let end = agent.end().await;
     assert_eq!(end.code, Some(4), "{end:?}");
     let last = end.stderr.lines().last().unwrap_or_default();
@@ -103,7 +127,7 @@ async fn a_refused_agent_ends_with_4_and_says_why() {
 async fn a_wrong_command_line_ends_with_2_and_one_clear_line() {
     let agent = ["agent", "--upstream", NOWHERE, "--id", "a", "--gateway"];
     let with = |last| [&agent[..], &[last]].concat();
-    let listen = ["gateway", "--listen", "localhost"];
+    let listen = ["gateway", "--listen", "localhost:50999"];
     let instances = ["instances", "--gateway", "ftp://a:1"];
     let expected = "expected http://HOST:PORT or unix:PATH";
     for (args, say) in [
@@ -111,7 +135,23 @@ async fn a_wrong_command_line_ends_with_2_and_one_clear_line() {
         (with("https://a:1"), expected),
         (with("http://a"), expected),
         (instances.to_vec(), expected),
-        (listen.to_vec(), "invalid socket address"),
+        (listen.to_vec(), "expected IP:PORT such as 127.0.0.1:50051"),
+        (
+            [&with(NOWHERE)[..], &["--service", "pkg/A"]].concat(),
+            "expected the full name of a service",
+        ),
+        (
+            vec![
+                "agent",
+                "--upstream",
+                NOWHERE,
+                "--gateway",
+                NOWHERE,
+                "--id",
+                "no such id",
+            ],
+            "expected 1 to 128 of A-Z",
+        ),
         (
             vec![
                 "gateway",

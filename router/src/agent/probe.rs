@@ -89,10 +89,13 @@ pub(super) async fn watch(
 ) -> std::convert::Infallible {
     loop {
         tokio::time::sleep(config.probe_interval).await;
-        let whole = look(config, upstream, handle).await;
-        let whole = whole.unwrap_or(HealthStatus::Unhealthy);
+        let (whole, why) = match look(config, upstream, handle).await {
+            Ok(whole) => (whole, String::new()),
+            Err(error) => (HealthStatus::Unhealthy, format!(": {error}")),
+        };
         if whole != last {
-            info!("upstream {} is {}", config.upstream, whole.as_str_name());
+            let name = whole.as_str_name();
+            info!("upstream {} is {name}{why}", config.upstream);
             last = whole;
         }
     }

@@ -133,6 +133,16 @@ impl Failure {
         }
     }
 
+    /// For a call of the agent's own, whose log says why its server cannot be called.
+    fn into_own_response(self) -> Response<UpstreamBody> {
+        match self {
+            // The server is up.
+            Self::Pool(PoolError::Exhausted) => self.into_response(),
+            Self::Pool(error) => refusal(Code::Unavailable, &error.to_string()),
+            Self::Ended(_) => self.into_response(),
+        }
+    }
+
     fn into_response(self) -> Response<UpstreamBody> {
         let (code, message) = match self {
             Self::Pool(error @ PoolError::Exhausted) => {
@@ -247,9 +257,8 @@ impl Service<Request<tonic::body::Body>> for Upstream {
     fn call(&mut self, request: Request<tonic::body::Body>) -> Self::Future {
         let pool = self.pool.clone();
         Box::pin(async move {
-            Ok(small(&pool, request)
-                .await
-                .unwrap_or_else(Failure::into_response))
+            let answer = small(&pool, request).await;
+            Ok(answer.unwrap_or_else(Failure::into_own_response))
         })
     }
 }

@@ -23,13 +23,10 @@ pub enum ServeError {
     #[error(transparent)]
     Instance(#[from] InstanceError),
     /// None of the gateways has taken the registration in time, and nobody can call it otherwise.
-    #[error(
-        "not registered within {limit:?} with {}: is a gateway running there?",
-        List(.gateways)
-    )]
+    #[error("not registered within {limit:?}: {}", List(.gateways))]
     NotRegistered {
-        /// The gateways.
-        gateways: Vec<Target>,
+        /// The gateways, and how the latest dial of each ended.
+        gateways: Vec<(Target, String)>,
         /// How long it dialled.
         limit: Duration,
     },
@@ -41,14 +38,14 @@ pub enum ServeError {
     Server(#[from] tonic::transport::Error),
 }
 
-/// Gateways in a line.
-pub(super) struct List<'a>(pub(super) &'a [Target]);
+/// Gateways in a line, each with what is wrong.
+pub(super) struct List<'a>(pub(super) &'a [(Target, String)]);
 
 impl fmt::Display for List<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, gateway) in self.0.iter().enumerate() {
-            let comma = if index == 0 { "" } else { ", " };
-            write!(f, "{comma}{gateway}")?;
+        for (index, (gateway, why)) in self.0.iter().enumerate() {
+            let then = if index == 0 { "" } else { "; " };
+            write!(f, "{then}gateway {gateway}: {why}")?;
         }
         Ok(())
     }

@@ -144,6 +144,7 @@ impl ServiceInstance {
             service: self.service,
             listen: listener.as_ref().map(|(_, bound)| *bound),
             id: None,
+            gateways: Vec::new(),
             drain: watch::Sender::new(false),
             handle: None,
             tasks: JoinSet::new(),
@@ -175,6 +176,7 @@ impl ServiceInstance {
             Instance::new(config, self.routes, Arc::new(TcpDialer), Clock::start());
         serving.tasks.spawn(async { Ok(instance.run().await?) });
         serving.id = Some(id.to_owned());
+        serving.gateways = gateways.to_vec();
         serving.handle = Some(handle.clone());
         handle
     }
@@ -192,17 +194,23 @@ async fn registered(
     let waited = tokio::select! {
         biased;
         Some(Err(error)) = serving.next_end() => return Err(error),
-        waited = tokio::time::timeout(limit, all) => waited.is_ok(),
+        waited = tokio::time::timeout(limit, all) => waited.map(|all| all.map(drop)),
     };
-    if waited {
-        return Ok(());
+    match waited {
+        Ok(Ok(())) => return Ok(()),
+        // Nobody counts any more: the instance has ended, and is about to say why.
+        Ok(Err(_)) => serving.next_end().await.unwrap_or(Ok(()))?,
+        Err(_) => {}
     }
     let counts = counts.borrow();
-    let missing = gateways.iter().zip(counts.iter());
-    let missing: Vec<_> = missing.filter(|(_, count)| **count == 0).collect();
-    let missing: Vec<Target> = missing
-        .into_iter()
-        .map(|(gateway, _)| gateway.clone())
+    let all = gateways.iter().zip(counts.iter()).enumerate();
+    let missing = all.filter(|(_, (_, count))| **count == 0);
+    let missing: Vec<_> = missing
+        .map(|(index, (gateway, _))| {
+            let why = handle.why_missing(index);
+            let why = why.unwrap_or_else(|| "no answer yet".to_owned());
+            (gateway.clone(), why)
+        })
         .collect();
     if serving.listen.is_none() && missing.len() == gateways.len() {
         return Err(ServeError::NotRegistered {
@@ -211,8 +219,70 @@ async fn registered(
         });
     }
     warn!(
-        "not registered within {limit:?} with {}: dialling on",
+        "not registered within {limit:?}, dialling on: {}",
         List(&missing)
     );
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::instance::InstanceError;
+
+    #[tokio::test]
+    async fn an_instance_that_ends_before_it_is_registered_is_why_it_is_not_served() {
+        let gateways = ["http://127.0.0.1:1".parse::<Target>().expect("a target")];
+        let mut config = InstanceConfig::new("a", ["test.Probe"]);
+        config.gateways = gateways.to_vec();
+        let (instance, handle) = Instance::new(
+            config,
+            Routes::default(),
+            Arc::new(TcpDialer),
+            Clock::start(),
+        );
+        let mut tasks = JoinSet::new();
+        // What it shared is gone before its end is seen.
+        drop(instance);
+        tasks.spawn(async { Err(InstanceError::NoGateway.into()) });
+        let mut serving = Serving {
+            service: "test.Probe",
+            listen: None,
+            id: None,
+            gateways: Vec::new(),
+            drain: watch::Sender::new(false),
+            handle: None,
+            tasks,
+            failure: None,
+        };
+        let limit = ServiceInstance::START_LIMIT;
+        let end = registered(handle, &gateways, limit, &mut serving).await;
+        let said = end.expect_err("it is refused").to_string();
+        assert_eq!(said, "no gateway is configured");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_that_no_gateway_takes_says_why_each_did_not() {
+        let target = |uri: &str| uri.parse::<Target>().expect("a target");
+        let mode = Mode::Routed {
+            gateways: ["unix:/nonexistent/1", "unix:/nonexistent/2"]
+                .map(target)
+                .to_vec(),
+            id: "a".to_owned(),
+        };
+        let instance = ServiceInstance::new("test.Probe", Routes::default());
+        let started = instance.start_limit(Duration::from_secs(1)).start(mode);
+        let said = started.await.expect_err("nobody is there").to_string();
+        let of = |gateway: u8| format!("gateway unix:/nonexistent/{gateway}: cannot connect: ");
+        let parts: Vec<_> = said.split("; ").collect();
+        let [first, second] = parts[..] else {
+            panic!("{said}");
+        };
+        let first = first.strip_prefix("not registered within 1s: ");
+        assert!(
+            first.is_some_and(|first| first.starts_with(&of(1))),
+            "{said}"
+        );
+        assert!(second.starts_with(&of(2)), "{said}");
+    }
 }

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::instance::InstanceHandle;
+use crate::net::Target;
 
 use super::ServeError;
 
@@ -18,6 +19,7 @@ pub struct Serving {
     pub(super) service: &'static str,
     pub(super) listen: Option<SocketAddr>,
     pub(super) id: Option<String>,
+    pub(super) gateways: Vec<Target>,
     /// Drains what listens.
     pub(super) drain: watch::Sender<bool>,
     /// Steers what is registered.
@@ -37,6 +39,19 @@ impl Serving {
     /// The id that it registers with; none in mode direct.
     pub fn id(&self) -> Option<&str> {
         self.id.as_deref()
+    }
+
+    /// The gateways that have taken its registration, since it was started.
+    pub fn registered(&self) -> Vec<&Target> {
+        let Some(handle) = &self.handle else {
+            return Vec::new();
+        };
+        let counts = handle.registrations();
+        let counts = counts.borrow();
+        let all = self.gateways.iter().zip(counts.iter());
+        all.filter(|(_, count)| **count > 0)
+            .map(|(gateway, _)| gateway)
+            .collect()
     }
 
     /// Tells every gateway how the service is, now and at every later registration. Direct clients are not

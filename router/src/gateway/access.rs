@@ -46,6 +46,14 @@ impl Access {
         }
     }
 
+    /// The path as the instance sees it. The client's own may hold a routing key, which is nobody's to read
+    /// in a log.
+    pub(super) fn resolved(&mut self, path: &str) {
+        if self.shared.config.access_log {
+            path.clone_into(&mut self.path);
+        }
+    }
+
     pub(super) fn bytes(&mut self, received: u64, sent: u64) {
         (self.received, self.sent) = (received, sent);
     }

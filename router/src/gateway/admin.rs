@@ -17,7 +17,6 @@ use grpcrouter_proto::v1::{
     ListInstancesResponse, WatchInstancesRequest, instance_event::Kind,
 };
 use http_body::Body;
-use tokio::sync::broadcast::error::RecvError;
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 use tower_service::Service;
@@ -27,6 +26,7 @@ use crate::net::BoxFuture;
 use crate::status::{Code, GatewayStatus, Reason};
 
 use super::Shared;
+use super::backlog::Behind;
 
 /// The tunnel's path.
 pub(super) const REGISTER: &str = "/grpcrouter.v1.Router/Register";
@@ -101,7 +101,7 @@ impl Admin {
             loop {
                 let change = tokio::select! {
                     biased;
-                    change = changes.recv() => change,
+                    change = changes.next() => change,
                     () = raised(&mut drain) => {
                         let message = "the gateway is shutting down";
                         yield Err(GatewayStatus::new(Code::Unavailable, Reason::Draining, message).into());
@@ -110,12 +110,11 @@ impl Admin {
                 };
                 match change {
                     Ok(change) => if let Some(event) = watch.event(change) { yield Ok(event) },
-                    Err(RecvError::Lagged(missed)) => {
+                    Err(Behind(missed)) => {
                         let say = format!("the watcher fell {missed} changes behind: watch again");
                         yield Err(GatewayStatus::new(Code::ResourceExhausted, Reason::Limit, say).into());
                         return;
                     }
-                    Err(RecvError::Closed) => return,
                 }
             }
         })

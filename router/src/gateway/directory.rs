@@ -3,28 +3,27 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use grpcrouter_core::registry::{
-    Change, Choice, Filter, Identity, InvalidRegistration, Key, Load, PickError, Picked,
-    RegisterError, Registration, Registry, RegistryLimits, Wanted,
+    Choice, Filter, Identity, InvalidRegistration, Key, Load, PickError, Picked, RegisterError,
+    Registration, Registry, RegistryLimits, Wanted,
 };
 use grpcrouter_core::{Gateway, tunnel};
 use grpcrouter_proto::v1::{Instance, InstanceInfo, ServiceInfo};
-use tokio::sync::broadcast;
+use tokio::sync::watch;
 
 use crate::status::Code;
 use crate::tunnel::Link;
 
+use super::backlog::{Backlog, Watcher};
+
 /// A registered instance's tunnel.
 pub(super) type TunnelLink = Arc<Link<Gateway>>;
-
-/// Changes that a slow watcher may be behind before it is cut off.
-const WATCH_BACKLOG: usize = 1_024;
 
 /// The registry of a gateway.
 #[derive(Debug)]
 pub(super) struct Directory {
     registry: Mutex<Registry<TunnelLink>>,
     random: Mutex<fastrand::Rng>,
-    changes: broadcast::Sender<Change>,
+    changes: Arc<Backlog>,
 }
 
 /// Why a registration was turned down: a gRPC status, a token and a line for people.
@@ -41,7 +40,7 @@ impl Directory {
         Self {
             registry,
             random: Mutex::new(fastrand::Rng::with_seed(seed)),
-            changes: broadcast::channel(WATCH_BACKLOG).0,
+            changes: Arc::default(),
         }
     }
 
@@ -76,7 +75,7 @@ impl Directory {
         self.lock().pick(wanted)
     }
 
-    /// A call that counted as load has ended.
+    /// A call has ended.
     pub(super) fn release(&self, load: Load) {
         self.lock().release(load);
     }
@@ -100,21 +99,18 @@ impl Directory {
     }
 
     /// The instances that match, the revision that they are of, and the changes from there on.
-    pub(super) fn watch(
-        &self,
-        filter: &Filter,
-    ) -> (Vec<Instance>, u64, broadcast::Receiver<Change>) {
+    pub(super) fn watch(&self, filter: &Filter) -> (Vec<Instance>, u64, Watcher) {
         let registry = self.lock();
         (
             registry.find(filter),
             registry.revision(),
-            self.changes.subscribe(),
+            self.changes.watch(),
         )
     }
 
-    /// The changes from now on.
-    pub(super) fn changes(&self) -> broadcast::Receiver<Change> {
-        self.changes.subscribe()
+    /// Says when something has changed. It holds nothing of what did, however long it is not read.
+    pub(super) fn revisions(&self) -> watch::Receiver<u64> {
+        self.changes.revisions()
     }
 
     /// Looks something up.
@@ -129,8 +125,7 @@ impl Directory {
     /// Tells the watchers, in order, before another change can be made.
     fn publish(&self, mut registry: MutexGuard<'_, Registry<TunnelLink>>) {
         while let Some(change) = registry.poll_change() {
-            // Nobody watching is no fault.
-            let _ = self.changes.send(change);
+            self.changes.push(change);
         }
     }
 }

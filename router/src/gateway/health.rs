@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use futures_core::Stream;
 use grpcrouter_proto::v1::HealthStatus;
-use tokio::sync::broadcast::error::RecvError;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
@@ -84,7 +83,7 @@ impl Health for GatewayHealth {
         let service = request.into_inner().service;
         let shared = self.shared.clone();
         let mut drain = shared.drain.subscribe();
-        let mut changes = shared.directory.changes();
+        let mut revisions = shared.directory.revisions();
         Ok(Response::new(Box::pin(async_stream::stream! {
             let mut last = None;
             loop {
@@ -99,8 +98,8 @@ impl Health for GatewayHealth {
                 tokio::select! {
                     biased;
                     _ = drain.changed() => {}
-                    // Only the present state counts, so missed changes are no loss.
-                    change = changes.recv() => if let Err(RecvError::Closed) = change { return },
+                    // Only the present state counts, not what changed.
+                    changed = revisions.changed() => if changed.is_err() { return },
                 }
             }
         })))

@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod backlog;
 mod channel;
 mod config;
 mod connection;

@@ -109,6 +109,7 @@ where
             return refuse(refusal);
         }
     };
+    access.resolved(ingress.path);
     let counted = shared.gauges.calls.enter();
     let mut request = Inflow::new(BodySource(body));
     let opening = Opening {

@@ -27,11 +27,11 @@ pub(super) enum Answer {
     Trailers(Trailers),
 }
 
-/// A call at an instance, counted as its load where that matters.
+/// A call at an instance, counted as its load.
 #[derive(Debug)]
 pub(super) struct Placed {
     pub(super) call: Call<Gateway>,
-    _load: Option<Loaded>,
+    _load: Loaded,
 }
 
 /// A call that counts as load until this is dropped.
@@ -82,7 +82,7 @@ impl<S: Source> Opening<'_, S> {
             .map(|timeout| self.shared.clock.now() + timeout);
         let arrived = poll_fn(|cx| Poll::Ready(self.request.take_arrived(cx)));
         let mut data = arrived.await.map_err(|Cut| Failure::Gone)?;
-        if self.ingress.routing.waits() {
+        if self.ingress.pinned.is_none() && self.ingress.routing.waits() {
             data = self.find_key(data, deadline, &mut is_gone).await?;
         }
         // Who did not take the call, and what it gets where nobody else is there.
@@ -99,7 +99,6 @@ impl<S: Source> Opening<'_, S> {
                     None => self.ingress.routing.choice()?,
                 },
                 excluded: tried.as_ref().map(|(key, _)| *key),
-                counted: self.ingress.routing.counted,
             };
             let picked = match self.shared.directory.pick(wanted) {
                 Ok(picked) => picked,
@@ -109,10 +108,10 @@ impl<S: Source> Opening<'_, S> {
                 }
             };
             let (key, link) = (picked.key, picked.tunnel);
-            let load = picked.load.map(|load| Loaded {
+            let load = Loaded {
                 shared: self.shared.clone(),
-                load,
-            });
+                load: picked.load,
+            };
             let call = match self.open(&link, deadline, data.clone()) {
                 Ok(call) => call,
                 // It is full, or began to drain or was lost after it was picked.

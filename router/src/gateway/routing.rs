@@ -19,8 +19,6 @@ pub(super) struct Routing<'a> {
     route: Option<&'a Route>,
     balance: Balance,
     key: Option<CallKey<'a>>,
-    /// Whether the call counts as load of its instance.
-    pub(super) counted: bool,
     /// What of the request was searched for its key and is done with.
     skipped: usize,
 }
@@ -48,12 +46,11 @@ impl CallKey<'_> {
 impl<'a> Routing<'a> {
     /// What the head of a request says.
     pub(super) fn of(to: Destination<'a>, parts: &'a Parts) -> Self {
-        let (route, counted) = (to.route, to.counted);
+        let route = to.route;
         let mut routing = Self {
             route,
             balance: route.map_or(Balance::RoundRobin, |route| route.balance),
             key: route.and_then(|route| head_key(&route.key, to, parts)),
-            counted,
             skipped: 0,
         };
         // Set by this process alone, for its own calls.
@@ -66,9 +63,15 @@ impl<'a> Routing<'a> {
         routing
     }
 
-    /// Whether the request has to begin before the key is known.
+    /// Whether the request has to begin before the instance can be chosen. Not for a key that decides
+    /// nothing: its client may wait for the head before it says a word.
     pub(super) fn waits(&self) -> bool {
-        self.key.is_none() && self.route.is_some_and(|route| route.key.is_in_message())
+        self.key.is_none()
+            && self.route.is_some_and(|route| {
+                let chooses = matches!(self.balance, Balance::Pinned | Balance::ConsistentHash);
+                let refuses = route.missing == MissingKey::Reject || !route.declared.is_empty();
+                route.key.is_in_message() && (chooses || refuses)
+            })
     }
 
     /// Whether a second run of the call does no harm.

@@ -24,14 +24,14 @@ pub struct InstanceConfig {
     /// anew. 2 s. Where it answers `grpc.health.v1.Health/Watch`, as `tonic_health`'s does, each of `services`
     /// is watched in this process, and what it says reaches the gateways as
     /// [`InstanceHandle::set_health`](super::InstanceHandle::set_health) would; `*` is as the server is as a
-    /// whole. Of a service that it does not know, or where it has no such method, nothing changes. None: it
-    /// is not asked.
+    /// whole. Of a service that it does not know, or that does not say in time, nothing changes, and it is
+    /// asked again; where it has no such method, it is asked once. None: it is not asked.
     pub health_watch: Option<Duration>,
-    /// Routing keys that belong to it: recorded and listed, not used for routing yet.
+    /// Routing keys that belong to it: calls that are pinned to one of them come here. 1 to 256 bytes each.
     pub keys: Vec<String>,
     /// Words about it for people and selectors.
     pub labels: BTreeMap<String, String>,
-    /// Its weight against the others': recorded and listed, not used for routing yet. 1 to 1,000.
+    /// Its weight against the others', in every balancer but the pinned one. 1 to 1,000.
     pub weight: u32,
     /// Its version, for people.
     pub version: String,

@@ -59,6 +59,7 @@ where
                 handle: handle.clone(),
             },
             limit,
+            late: false,
         };
         begun.spawn(watch.begin());
     }
@@ -77,6 +78,8 @@ struct Watch<S> {
     service: InProcess<S>,
     of: Watched,
     limit: Duration,
+    /// Whether it did not answer in time when it was asked last.
+    late: bool,
 }
 
 /// Of what a watch is, and whom it tells.
@@ -95,27 +98,28 @@ where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError> + Send,
 {
-    /// Waits for the first answer. None where there is nothing to watch; no answers where they ended and
-    /// may be asked for anew.
-    async fn begin(self) -> Option<(Self, Option<Answers>)> {
-        let Self { service, of, limit } = self;
-        let first = match timeout(limit, first(service.clone(), &of)).await {
-            Ok(first) => first,
-            Err(_) => {
-                let name = of.name;
-                warn!("health of {name}: no answer within {limit:?}; not watched");
-                return None;
-            }
-        };
+    /// Waits for the first answer. None where there is nothing to watch, which only UNIMPLEMENTED says; no
+    /// answers where they ended or did not come, and are to be asked for anew.
+    async fn begin(mut self) -> Option<(Self, Option<Answers>)> {
+        let first = timeout(self.limit, first(self.service.clone(), &self.of)).await;
+        let was_late = std::mem::replace(&mut self.late, first.is_err());
         let answers = match first {
-            Ok(answers) => answers,
-            Err(status) if status.code() == Code::Unimplemented => return None,
-            Err(status) => {
-                debug!("health of {}: {status}", of.name);
+            Ok(Ok(answers)) => answers,
+            Ok(Err(status)) if status.code() == Code::Unimplemented => return None,
+            Ok(Err(status)) => {
+                debug!("health of {}: {status}", self.of.name);
+                None
+            }
+            Err(_) => {
+                // Once, however often in a row.
+                if !was_late {
+                    let (name, limit) = (&self.of.name, self.limit);
+                    warn!("health of {name}: no answer within {limit:?}; it is asked again");
+                }
                 None
             }
         };
-        Some((Self { service, of, limit }, answers))
+        Some((self, answers))
     }
 
     /// Tells whatever comes next, for as long as there is something to watch.
@@ -195,5 +199,83 @@ where
             let answer = service.call(Request::from_parts(parts, body)).await;
             answer.map_err(Into::into)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_core::Stream;
+    use tonic::Response as Answer;
+    use tonic_health::pb::health_server::{Health, HealthServer};
+
+    use crate::net::TcpDialer;
+    use crate::{Clock, Instance, InstanceConfig};
+
+    use super::*;
+
+    /// SERVING, and the watch ends; then, once, no answer; then NOT_SERVING for good.
+    #[derive(Clone, Default)]
+    struct Slow {
+        asked: Arc<AtomicUsize>,
+    }
+
+    #[tonic::async_trait]
+    impl Health for Slow {
+        async fn check(
+            &self,
+            _: tonic::Request<HealthCheckRequest>,
+        ) -> Result<Answer<HealthCheckResponse>, Status> {
+            Err(Status::unimplemented("it is watched"))
+        }
+
+        type WatchStream =
+            std::pin::Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
+
+        async fn watch(
+            &self,
+            _: tonic::Request<HealthCheckRequest>,
+        ) -> Result<Answer<Self::WatchStream>, Status> {
+            let said = |status: ServingStatus| {
+                Ok(HealthCheckResponse {
+                    status: status.into(),
+                })
+            };
+            Ok(Answer::new(
+                match self.asked.fetch_add(1, Ordering::Relaxed) {
+                    0 => Box::pin(async_stream::stream! { yield said(ServingStatus::Serving) }),
+                    1 => std::future::pending().await,
+                    _ => Box::pin(async_stream::stream! {
+                        yield said(ServingStatus::NotServing);
+                        std::future::pending::<()>().await;
+                    }),
+                },
+            ))
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_answer_does_not_end_the_watch() {
+        let slow = Slow::default();
+        let service = HealthServer::new(slow.clone());
+        let names = ["test.Probe".to_owned()];
+        let mut config = InstanceConfig::new("a", names.clone());
+        config.health = HealthStatus::Starting;
+        let (_instance, handle) =
+            Instance::new(config, service.clone(), Arc::new(TcpDialer), Clock::start());
+        let mut health = handle.health.subscribe();
+        let limit = Duration::from_secs(2);
+        let _watches = watch(&service, &names, &handle, limit).await;
+        let mut until = async |wanted| {
+            let health = health.wait_for(|health| health["test.Probe"] == wanted);
+            let found = timeout(Duration::from_secs(10), health).await;
+            found.expect("in time").expect("it is there");
+        };
+        until(HealthStatus::Healthy).await;
+        // 1 s until it is asked again, 2 s without an answer, 1 s more.
+        until(HealthStatus::Unhealthy).await;
+        assert_eq!(slow.asked.load(Ordering::Relaxed), 3);
     }
 }

@@ -77,6 +77,8 @@ struct Shared {
     drain: watch::Receiver<bool>,
     /// Registrations so far with each gateway, in the order of the configuration.
     registered: watch::Sender<Vec<u64>>,
+    /// Why each gateway has no tunnel, in the same order; none where it has one, or is not dialled yet.
+    missing: watch::Sender<Vec<Option<String>>>,
 }
 
 /// Steers a running instance.
@@ -85,6 +87,7 @@ pub struct InstanceHandle {
     health: watch::Sender<BTreeMap<String, HealthStatus>>,
     drain: watch::Sender<bool>,
     registered: watch::Receiver<Vec<u64>>,
+    missing: watch::Receiver<Vec<Option<String>>>,
 }
 
 /// Why an instance stopped for good.
@@ -152,10 +155,12 @@ where
         let (health, health_rx) = watch::channel(health);
         let (drain, drain_rx) = watch::channel(false);
         let registered = watch::Sender::new(vec![0; config.gateways.len()]);
+        let missing = watch::Sender::new(vec![None; config.gateways.len()]);
         let handle = InstanceHandle {
             health,
             drain,
             registered: registered.subscribe(),
+            missing: missing.subscribe(),
         };
         let announced = config.descriptors.as_deref().and_then(Announced::of);
         let shared = Shared {
@@ -167,6 +172,7 @@ where
             health: health_rx,
             drain: drain_rx,
             registered,
+            missing,
         };
         (
             Self {
@@ -247,6 +253,11 @@ impl InstanceHandle {
     /// How often the instance has registered with each gateway, in the order of the configuration.
     pub fn registrations(&self) -> watch::Receiver<Vec<u64>> {
         self.registered.clone()
+    }
+
+    /// Why a gateway has no tunnel, as the latest dial or tunnel ended, by its place in the configuration.
+    pub(crate) fn why_missing(&self, gateway: usize) -> Option<String> {
+        self.missing.borrow().get(gateway).cloned().flatten()
     }
 }
 

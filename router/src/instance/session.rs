@@ -1,5 +1,6 @@
 //! One gateway, for as long as the instance lives: dial, register, serve, and again.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -89,7 +90,7 @@ where
                     End::Again(least) => least,
                 },
                 Err(error) => {
-                    warn!("gateway {}: {error}", self.gateway());
+                    self.missing(Some(&error));
                     Duration::ZERO
                 }
             };
@@ -116,6 +117,17 @@ where
 
     fn gateway(&self) -> &Target {
         &self.shared.config.gateways[self.index]
+    }
+
+    /// Why there is no tunnel, for the log and for who waits for one.
+    fn missing(&self, why: Option<&dyn fmt::Display>) {
+        let why = why.map(ToString::to_string);
+        if let Some(why) = &why {
+            warn!("gateway {}: {why}", self.gateway());
+        }
+        self.shared
+            .missing
+            .send_modify(|missing| missing[self.index] = why);
     }
 
     /// Registers over a fresh transport and serves until the tunnel ends.
@@ -158,6 +170,7 @@ where
                         self.gateway()
                     );
                     registered = true;
+                    self.missing(None);
                     self.registered_at = Some(clock.now());
                     self.shared
                         .registered
@@ -225,7 +238,7 @@ where
             message,
         } = error
         else {
-            warn!("gateway {gateway}: {error}");
+            self.missing(Some(&error));
             return Ok(End::Again(Duration::ZERO));
         };
         if reason == "superseded" {
@@ -247,7 +260,9 @@ where
                 message,
             });
         }
-        warn!("gateway {gateway} refused the registration: {message} ({reason})");
+        self.missing(Some(&format_args!(
+            "refused the registration: {message} ({reason})"
+        )));
         if code == Code::AlreadyExists as u32 {
             // A later registration of this id is alive, or dead without the gateway knowing yet.
             return Ok(End::Again(config.tunnel.heartbeat_interval * 2));

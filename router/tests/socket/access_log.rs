@@ -4,6 +4,7 @@ use grpcrouter::GatewayConfig;
 use http::{HeaderMap, Request};
 
 use super::support::handler::Handler;
+use super::support::keyed::Place;
 use super::support::log::AccessLog;
 use super::support::reports::{Seen, silent};
 use super::support::world::World;
@@ -89,6 +90,24 @@ async fn a_call_that_its_client_gave_up_is_a_line_too() {
         "/test.Probe/Gone",
         &[("code", "-"), ("reason", "client-gone")],
     );
+}
+
+#[tokio::test]
+async fn a_key_in_the_path_is_not_logged() {
+    let (log, _guard) = AccessLog::collect();
+    let config = GatewayConfig {
+        routes: Place::Path.routes(|route| route),
+        ..logging()
+    };
+    let world = World::with(config).await;
+    let _instance = world.instance("a", Handler::echo()).await;
+    let client = world.client().await;
+    for (key, code) in [("a", 0), ("secret", 14)] {
+        let answer = client.empty(&format!("/api/v1/{key}/test.Probe/Ask")).await;
+        assert_eq!(answer.status(), code);
+    }
+    world.quiet().await;
+    assert_eq!(log.paths(), ["/test.Probe/Ask", "/test.Probe/Ask"]);
 }
 
 #[tokio::test]

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grpcrouter::routing::{Balance, FieldKind, Route, Routes, ServiceRoutes};
-use http::Request;
+use http::{HeaderMap, Request};
 use prost::Message;
 
 use super::support::client::{Answer, Client, request};
 use super::support::framed;
 use super::support::handler::Handler;
 use super::support::keyed::{Asked, Keyed, PLACES, Place, ask, make};
+use super::support::world::World;
 
 fn probe(route: Route) -> Routes {
     Routes::new().with(ServiceRoutes::new("test.Probe").default_route(route))
@@ -204,6 +205,53 @@ async fn a_large_message_with_its_key_at_the_front_passes_whole() {
     let logged = keyed.logged();
     assert_eq!(logged[0].0, "i1");
     assert_eq!(logged[0].1.padding.len(), 1 << 20);
+}
+
+/// Proves: R1
+#[tokio::test]
+async fn a_key_that_decides_nothing_is_not_waited_for() {
+    // The handler speaks first, and the client not at all.
+    let greeter = || {
+        Handler::new(|mut call| async move {
+            call.head(HeaderMap::new());
+            while call.message().await.is_some() {}
+            call.finish(0, "").await;
+        })
+    };
+    let soon = || by_site().key_timeout(Duration::from_millis(100));
+    let world = World::start().await;
+    let _instance = world.instance("i0", greeter()).await;
+    let client = world.client().await;
+    let named = || {
+        let mut call = request("Ask");
+        let pin = "i0".parse().expect("a header");
+        call.headers_mut().insert("grpcrouter-instance", pin);
+        call
+    };
+    let rejecting = || soon().reject_missing();
+    for (route, call) in [
+        (rejecting(), named()),
+        (soon().balance(Balance::RoundRobin), request("Ask")),
+        (soon().balance(Balance::LeastLoaded), request("Ask")),
+    ] {
+        world.gateway.set_routes(probe(route));
+        let mut call = client.open(call).await;
+        let head = call.head().await;
+        assert!(!head.contains_key("grpc-status"), "{head:?}");
+        call.half_close();
+        assert_eq!(call.message().await, None);
+        assert_eq!(call.trailers().await["grpc-status"], "0");
+    }
+    for route in [
+        soon(),
+        soon().balance(Balance::ConsistentHash),
+        rejecting().balance(Balance::RoundRobin),
+        soon().declared_keys(["i0"]).balance(Balance::LeastLoaded),
+    ] {
+        world.gateway.set_routes(probe(route));
+        let call = client.open(request("Ask")).await;
+        assert_status(&call.answer().await, 4, "bad-key");
+    }
 }
 
 /// Proves: R1

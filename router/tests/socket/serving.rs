@@ -174,7 +174,7 @@ async fn a_service_that_does_not_say_how_it_is_registers_all_the_same() {
     let park = Park::new();
     let config = config(&world, "a", Duration::from_millis(50));
     let _a = world.instance_with(config, park.handler()).await;
-    assert_eq!(park.waiting(), 0, "it is no longer asked");
+    assert_eq!(park.waiting(), 0, "it is given up until it is asked again");
     let client = world.client().await;
     let call = client.call("Hold").await;
     park.holds(1).await;

@@ -13,6 +13,7 @@
     clippy::match_single_binding,
     reason = "tonic's server of a service without methods"
 )]
+#![allow(clippy::disallowed_types, reason = "prost's maps")]
 #![allow(
     missing_docs,
     unreachable_pub,

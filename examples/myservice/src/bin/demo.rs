@@ -25,8 +25,8 @@ use tonic::transport::{Channel, Endpoint};
 /// All of it takes well under a second; on a machine where it hangs, somebody should learn of it.
 const LIMIT: Duration = Duration::from_secs(20);
 const STEPS: usize = 9;
-/// Calls that go on while an instance leaves and joins.
-const CALLS: i32 = 600;
+/// Calls before an instance leaves, while it is away, and half as many of its own once it is back.
+const CALLS: usize = 100;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -201,33 +201,36 @@ async fn leave_and_join(
     running
         .gateway
         .mount(MyServiceRouter::new().method1(|route| route.balance(Balance::RoundRobin)));
-    let (count, mut counted) = tokio::sync::watch::channel(0);
+    // Who answered so far. Calls go on until nobody counts any more.
+    let (answered, mut answers) = tokio::sync::watch::channel(Vec::<String>::new());
     let mut calling = client.clone();
-    let calls: JoinHandle<std::result::Result<Vec<String>, tonic::Status>> =
-        tokio::spawn(async move {
-            let mut names = Vec::new();
-            for value in 0..CALLS {
-                names.push(
-                    calling
-                        .method1(hello(value))
-                        .await?
-                        .into_inner()
-                        .instance_id,
-                );
-                count.send_replace(value);
-            }
-            Ok(names)
-        });
-    counted.wait_for(|count| *count >= CALLS / 6).await?;
+    let calls: JoinHandle<std::result::Result<(), tonic::Status>> = tokio::spawn(async move {
+        while !answered.is_closed() {
+            let answer = calling.method1(hello(0)).await?.into_inner();
+            answered.send_modify(|names| names.push(answer.instance_id));
+        }
+        Ok(())
+    });
+    answers.wait_for(|names| names.len() >= CALLS).await?;
     west.drain();
     west.ended().await?;
-    let left = *counted.borrow();
-    counted.wait_for(|count| *count >= left + CALLS / 6).await?;
+    let left = answers.borrow().len();
+    answers
+        .wait_for(|names| names.len() >= left + CALLS)
+        .await?;
+    let joined = answers.borrow().len();
     let west = running.instance("west").await?;
-    let names = calls.await??;
+    let again = |names: &Vec<String>| names[joined..].iter().filter(|it| *it == "west").count();
+    let names = answers
+        .wait_for(|names| again(names) >= CALLS / 2)
+        .await?
+        .clone();
+    drop(answers);
+    calls.await??;
     let of = |name: &str| names.iter().filter(|n| *n == name).count();
     println!(
-        "      {CALLS} calls: {} by east, {} by west, none failed",
+        "      {} calls: {} by east, {} by west, none failed",
+        names.len(),
         of("east"),
         of("west")
     );

@@ -25,6 +25,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<()> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .init();
     let gateway = Gateway::new(GatewayConfig::default(), Clock::start());
     gateway.mount(MyServiceRouter::new());
 

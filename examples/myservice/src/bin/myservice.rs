@@ -31,6 +31,9 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<()> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .init();
     let (listen, id) = (args.listen.as_deref(), args.id.as_deref());
     let mode = Mode::parse(&args.mode, listen, &args.gateway, id)?;
     let mut ready = format!("ready mode={mode}");
@@ -42,7 +45,12 @@ async fn run(args: Args) -> Result<()> {
         ready += &format!(" listen={addr}");
     }
     if let Some(id) = serving.id() {
-        ready += &format!(" id={id} gateway={}", args.gateway.join(","));
+        let gateways: Vec<_> = serving
+            .registered()
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        ready += &format!(" id={id} gateway={}", gateways.join(","));
     }
     println!("{ready}");
 

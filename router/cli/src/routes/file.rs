@@ -1,51 +1,37 @@
 //! `--config`: routes in a TOML file.
 
-use std::collections::BTreeMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
 
 use grpcrouter::routing::MissingKey;
-use serde::Deserialize;
 use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
 
 use crate::args;
 
 use super::spec::{
-    BALANCES, Key, Method, Service, Services, Spec, balance, field_kind, field_number,
+    BALANCES, Key, Said, Service, Services, Spec, Strategy, Wrong, balance, field_kind,
+    field_number,
 };
 
 /// The largest file, in bytes: some ten thousand routes.
 const SIZE_MAX: u64 = 1 << 20;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FileText {
-    #[serde(default)]
-    services: BTreeMap<Spanned<String>, ServiceText>,
-}
-
-#[derive(Deserialize)]
-struct ServiceText {
-    path_prefix: Option<String>,
-    #[serde(default)]
-    methods_only: bool,
-    #[serde(default)]
-    methods: BTreeMap<Spanned<String>, MethodText>,
-    #[serde(flatten)]
-    route: BTreeMap<String, toml::Value>,
-}
-
-#[derive(Deserialize)]
-struct MethodText {
-    #[serde(flatten)]
-    route: BTreeMap<String, toml::Value>,
-}
+/// A name in the file, and what it is set to.
+type Name<'a> = Spanned<DeString<'a>>;
+type Value<'a> = Spanned<DeValue<'a>>;
 
 /// Reads a file of routes.
 pub(super) fn read(path: &Path) -> Result<Services, String> {
     let shown = path.display().to_string();
     let failed = |error: std::io::Error| format!("{shown}: cannot be read: {error}");
+    // To open a pipe can take for ever, and its text comes once.
+    if !fs::metadata(path).map_err(failed)?.is_file() {
+        return Err(format!(
+            "{shown}: expected a regular file, to be read again"
+        ));
+    }
     let file = File::open(path).map_err(failed)?;
     let mut text = String::new();
     let mut limited = file.take(SIZE_MAX + 1);
@@ -59,128 +45,179 @@ pub(super) fn read(path: &Path) -> Result<Services, String> {
 }
 
 fn parse(path: &str, text: &str) -> Result<Services, String> {
-    let line_of = |at: usize| 1 + text[..at.min(text.len())].matches('\n').count();
-    let file: FileText = toml::from_str(text).map_err(|error| {
-        let line = error.span().map_or(1, |span| line_of(span.start));
-        let message = error.message().replace('\n', " ");
-        format!("{path}:{line}: {message}")
+    let reader = Reader { path, text };
+    let file = DeTable::parse(text).map_err(|error| {
+        let place = reader.place(error.span().map_or(0, |span| span.start));
+        format!("{place}: {}", error.message().replace('\n', " "))
     })?;
     let mut services = Services::default();
-    for (name, given) in file.services {
-        let place = format!("{path}:{}", line_of(name.span().start));
-        let name = name.into_inner();
-        let mut service = Service {
-            prefix: given.path_prefix,
-            methods_only: given.methods_only,
-            spec: spec(&given.route).map_err(|say| format!("{place}: {name}: {say}"))?,
-            place,
-            methods: BTreeMap::new(),
+    for (name, value) in file.get_ref() {
+        let place = reader.place(name.span().start);
+        let tables = value.get_ref().as_table();
+        let Some(tables) = tables.filter(|_| name.get_ref() == "services") else {
+            let name = name.get_ref();
+            return Err(format!(
+                "{place}: {name}: expected tables such as [services.\"pkg.Service\"]"
+            ));
         };
-        for (method, own) in given.methods {
-            let place = format!("{path}:{}", line_of(method.span().start));
-            let method = method.into_inner();
-            let spec =
-                spec(&own.route).map_err(|say| format!("{place}: {name}/{method}: {say}"))?;
-            service.methods.insert(method, Method { place, spec });
+        for (name, value) in tables {
+            let service = reader.service(name, value)?;
+            services.0.insert(name.get_ref().to_string(), service);
         }
-        services.0.insert(name, service);
     }
     Ok(services)
 }
 
-/// What a table says of a route.
-fn spec(given: &BTreeMap<String, toml::Value>) -> Result<Spec, String> {
-    let mut spec = Spec::default();
-    for (name, value) in given {
-        match name.as_str() {
-            // Both say where the key stands.
-            "strategy" | "key" => {}
-            "balance" => {
-                let said = text(name, value)?;
-                let found = balance(said);
-                spec.balance =
-                    Some(found.ok_or_else(|| format!("balance = {said:?}: expected {BALANCES}"))?);
-            }
-            "missing_key" => {
-                spec.missing = Some(match text(name, value)? {
-                    "balance" => MissingKey::Balance,
-                    "reject" => MissingKey::Reject,
-                    said => {
-                        return Err(format!(
-                            "missing_key = {said:?}: expected balance or reject"
-                        ));
+/// Reads what has been parsed, and knows the line of it.
+struct Reader<'a> {
+    path: &'a str,
+    text: &'a str,
+}
+
+impl Reader<'_> {
+    fn place(&self, at: usize) -> String {
+        let before = &self.text.as_bytes()[..at.min(self.text.len())];
+        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+        format!("{}:{line}", self.path)
+    }
+
+    fn service(&self, name: &Name<'_>, value: &Value<'_>) -> Result<Service, String> {
+        let place = self.place(name.span().start);
+        let name = name.get_ref();
+        let mut service = Service {
+            place: place.clone(),
+            ..Service::default()
+        };
+        for (word, value) in table(&place, value).map_err(|wrong| wrong.about(name))? {
+            let place = self.place(word.span().start);
+            let about = |wrong: Wrong| wrong.about(name);
+            match word.get_ref().as_ref() {
+                "path_prefix" => {
+                    let prefix = text(&place, "path_prefix", value).map_err(about)?;
+                    service.prefix = Some(Said::new(&place, prefix.to_owned()));
+                }
+                "methods_only" => {
+                    service.methods_only = truth(&place, "methods_only", value).map_err(about)?;
+                }
+                "methods" => {
+                    for (method, value) in table(&place, value).map_err(about)? {
+                        let place = self.place(method.span().start);
+                        let method = method.get_ref().to_string();
+                        let spec = self.method(&place, value);
+                        let spec =
+                            spec.map_err(|wrong| wrong.about(&format!("{name}/{method}")))?;
+                        service.methods.insert(method, spec);
                     }
-                });
+                }
+                word => set(&mut service.spec, &place, word, value).map_err(about)?,
             }
-            "keys" => {
-                let keys = value.as_array().and_then(|keys| {
-                    let keys = keys.iter().map(|key| key.as_str().map(str::to_owned));
-                    keys.collect::<Option<Vec<_>>>()
-                });
-                spec.keys =
-                    Some(keys.ok_or("keys: expected a list of texts, such as [\"a\", \"b\"]")?);
-            }
-            "idempotent" => {
-                let said = value
-                    .as_bool()
-                    .ok_or("idempotent: expected true or false")?;
-                spec.idempotent = Some(said);
-            }
-            "key_timeout" => spec.key_timeout = Some(args::time(text(name, value)?)?),
-            other => {
-                return Err(format!(
-                    "{other:?} is nothing that a route has: expected strategy, key, path_prefix, balance, \
-                     missing_key, keys, idempotent, key_timeout, methods_only or methods"
-                ));
-            }
+        }
+        Ok(service)
+    }
+
+    fn method(&self, place: &str, value: &Value<'_>) -> Result<Spec, Wrong> {
+        let mut spec = Spec::default();
+        for (word, value) in table(place, value)? {
+            let place = self.place(word.span().start);
+            set(&mut spec, &place, word.get_ref(), value)?;
+        }
+        Ok(spec)
+    }
+}
+
+/// Sets what one word of a table says of a route.
+fn set(spec: &mut Spec, place: &str, word: &str, value: &Value<'_>) -> Result<(), Wrong> {
+    let wrong = |say: String| Wrong::new(place, say);
+    match word {
+        "strategy" => {
+            let said = text(place, word, value)?;
+            let found = Strategy::of(said).ok_or_else(|| {
+                wrong(format!(
+                    "strategy = {said:?}: expected metadata, header, path or field"
+                ))
+            })?;
+            spec.strategy = Some(Said::new(place, found));
+        }
+        "key" => spec.key = Some(Said::new(place, key(place, value)?)),
+        "balance" => {
+            let said = text(place, word, value)?;
+            let found = balance(said)
+                .ok_or_else(|| wrong(format!("balance = {said:?}: expected {BALANCES}")))?;
+            spec.balance = Some(Said::new(place, found));
+        }
+        "missing_key" => {
+            let missing = match text(place, word, value)? {
+                "balance" => MissingKey::Balance,
+                "reject" => MissingKey::Reject,
+                said => {
+                    return Err(wrong(format!(
+                        "missing_key = {said:?}: expected balance or reject"
+                    )));
+                }
+            };
+            spec.missing = Some(Said::new(place, missing));
+        }
+        "keys" => {
+            let keys = value.get_ref().as_array().and_then(|keys| {
+                let keys = keys.iter().map(|key| key.get_ref().as_str());
+                keys.map(|key| key.map(str::to_owned))
+                    .collect::<Option<Vec<_>>>()
+            });
+            let say = "keys: expected a list of texts, such as [\"a\", \"b\"]";
+            let keys = keys.ok_or_else(|| wrong(say.to_owned()))?;
+            spec.keys = Some(Said::new(place, keys));
+        }
+        "idempotent" => spec.idempotent = Some(truth(place, word, value)?),
+        "key_timeout" => {
+            let timeout = args::time(text(place, word, value)?).map_err(wrong)?;
+            spec.key_timeout = Some(Said::new(place, timeout));
+        }
+        other => {
+            return Err(wrong(format!(
+                "{other:?} is nothing that a route has: expected strategy, key, path_prefix, balance, \
+                 missing_key, keys, idempotent, key_timeout, methods_only or methods"
+            )));
         }
     }
-    spec.key = key(given.get("strategy"), given.get("key"))?;
-    Ok(spec)
+    Ok(())
 }
 
-fn text<'a>(name: &str, value: &'a toml::Value) -> Result<&'a str, String> {
-    value
-        .as_str()
-        .ok_or_else(|| format!("{name}: expected a text in quotes"))
+fn table<'a, 'i>(place: &str, value: &'a Value<'i>) -> Result<&'a DeTable<'i>, Wrong> {
+    let table = value.get_ref().as_table();
+    table.ok_or_else(|| Wrong::new(place, "expected a table"))
 }
 
-/// Where the key stands: by `metadata` where only a key is given.
-fn key(strategy: Option<&toml::Value>, key: Option<&toml::Value>) -> Result<Option<Key>, String> {
-    let strategy = match strategy {
-        Some(strategy) => text("strategy", strategy)?,
-        None if key.is_none() => return Ok(None),
-        None => "metadata",
-    };
-    Ok(Some(match (strategy, key) {
-        ("metadata" | "header", Some(name)) => Key::Header(text("key", name)?.to_owned()),
-        ("path", None) => Key::Path,
-        ("path", Some(name)) => match text("key", name)? {
-            "service" => Key::Service,
-            "method" => Key::Method,
-            said => {
-                return Err(format!(
-                    "key = {said:?}: expected service or method, or none with a path_prefix"
-                ));
+fn text<'a>(place: &str, word: &str, value: &'a Value<'_>) -> Result<&'a str, Wrong> {
+    let text = value.get_ref().as_str();
+    text.ok_or_else(|| Wrong::new(place, format!("{word}: expected a text in quotes")))
+}
+
+fn truth(place: &str, word: &str, value: &Value<'_>) -> Result<bool, Wrong> {
+    let truth = value.get_ref().as_bool();
+    truth.ok_or_else(|| Wrong::new(place, format!("{word}: expected true or false")))
+}
+
+/// `"name"`, or `{ field = 3, type = "string" }`.
+fn key(place: &str, value: &Value<'_>) -> Result<Key, Wrong> {
+    let wrong = |say: String| Wrong::new(place, say);
+    if let Some(name) = value.get_ref().as_str() {
+        return Ok(Key::Name(name.to_owned()));
+    }
+    let expected = "key: expected a text in quotes, or { field = 3, type = \"string\" }";
+    let (mut number, mut kind) = (None, "string");
+    for (word, value) in value.get_ref().as_table().into_iter().flatten() {
+        match word.get_ref().as_ref() {
+            "field" => {
+                let given = value.get_ref().as_integer();
+                number = given.and_then(|it| i64::from_str_radix(it.as_str(), it.radix()).ok());
             }
-        },
-        ("field", Some(field)) => {
-            let number = field.get("field").and_then(toml::Value::as_integer);
-            let number = number.ok_or("key: expected { field = 3, type = \"string\" }")?;
-            let kind = field
-                .get("type")
-                .map_or(Ok("string"), |kind| text("type", kind))?;
-            Key::Field(field_number(number)?, field_kind(kind)?)
+            "type" => kind = text(place, "type", value)?,
+            _ => return Err(wrong(expected.to_owned())),
         }
-        ("metadata" | "header" | "field", None) => {
-            return Err(format!("strategy = {strategy:?} needs a key"));
-        }
-        (said, _) => {
-            return Err(format!(
-                "strategy = {said:?}: expected metadata, header, path or field"
-            ));
-        }
-    }))
+    }
+    let number = number.ok_or_else(|| wrong(expected.to_owned()))?;
+    let number = field_number(number).map_err(wrong)?;
+    Ok(Key::Field(number, field_kind(kind).map_err(wrong)?))
 }
 
 #[cfg(test)]
@@ -219,6 +256,100 @@ mod tests {
     }
 
     #[test]
+    fn strategy_and_key_are_each_as_for_the_service_where_a_method_says_one_of_them() {
+        let key_of = |service: &str, method: &str| {
+            let text = format!(
+                "[services.\"pkg.S\"]\n{service}\n[services.\"pkg.S\".methods.M]\n{method}\n"
+            );
+            let said = routes(&text).map(|routes| {
+                let service = routes.services().next().expect("a service");
+                format!("{:?}", service.find("M").expect("a method").key)
+            });
+            said.unwrap_or_else(|wrong| wrong)
+        };
+        let said = [
+            key_of(
+                "strategy = \"header\"\nkey = \"user-agent\"",
+                "key = \":authority\"",
+            ),
+            key_of(
+                "strategy = \"field\"\nkey = { field = 3 }",
+                "key = { field = 4 }",
+            ),
+            key_of(
+                "strategy = \"path\"\npath_prefix = \"/a\"",
+                "key = \"method\"",
+            ),
+            key_of("strategy = \"path\"\nkey = \"service\"", "key = \"method\""),
+            key_of("key = \"site\"", "strategy = \"header\""),
+            key_of(
+                "key = \"site\"\npath_prefix = \"/a\"",
+                "strategy = \"path\"",
+            ),
+            key_of("key = \"site\"", "strategy = \"path\""),
+            key_of("key = \"site\"", "strategy = \"field\""),
+            key_of("strategy = \"path\"\nkey = \"service\"", "key = \"site\""),
+            key_of(
+                "strategy = \"field\"\nkey = { field = 3 }",
+                "key = \"site\"",
+            ),
+        ];
+        insta::assert_snapshot!(said.join("\n"));
+    }
+
+    #[test]
+    fn what_a_method_does_not_say_and_cannot_have_is_dropped() {
+        let file = |method: &str| {
+            format!(
+                "[services.\"pkg.S\"]\nstrategy = \"field\"\nkey = {{ field = 3 }}\nkeys = [\"a\"]\n\
+                 key_timeout = \"2s\"\n[services.\"pkg.S\".methods.M]\n{method}\n"
+            )
+        };
+        let other = "strategy = \"metadata\"\nkey = \"site\"\nbalance = \"least-loaded\"\n";
+        let all = routes(&file(other)).expect("well formed");
+        let service = all.services().next().expect("a service");
+        let (of_service, of_method) = (service.find("Other"), service.find("M"));
+        let (of_service, of_method) = (of_service.expect("a route"), of_method.expect("a route"));
+        assert_eq!(of_service.declared.len(), 1);
+        assert!(of_service.key_timeout.is_some());
+        assert!(of_method.declared.is_empty());
+        assert_eq!(of_method.key_timeout, None);
+
+        // What the method says itself is a mistake, in its own line.
+        for (own, line) in [("key_timeout = \"1s\"", 10), ("keys = [\"b\"]", 10)] {
+            let wrong = routes(&file(&format!("{other}{own}"))).expect_err(own);
+            let place = format!("routes.toml:{line}: pkg.S/M: ");
+            assert!(wrong.starts_with(&place), "{wrong}");
+        }
+        // A line on the command line has no word for either: what the file says is dropped as well.
+        let mut services = parse("routes.toml", &file("")).expect("well formed");
+        let line = line::parse("pkg.S=metadata:site,round-robin").expect("well formed");
+        line.add_to(&mut services);
+        services.into_routes().expect("well formed");
+    }
+
+    #[test]
+    fn a_name_that_is_no_metadata_key_is_refused_under_metadata_alone() {
+        for name in ["site-bin", "grpc-timeout", ":authority", "Site", ""] {
+            let text = format!("[services.\"pkg.S\"]\nkey = \"{name}\"");
+            let wrong = routes(&text).expect_err(name);
+            let said = format!("routes.toml:2: pkg.S: {name:?} is no metadata key: ");
+            assert!(wrong.starts_with(&said), "{wrong}");
+        }
+        let header = "[services.\"pkg.S\"]\nstrategy = \"header\"\nkey = \"site-bin\"";
+        routes(header).expect("HTTP has more names");
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_not_opened() {
+        let wrong = read(Path::new("/dev/zero")).expect_err("a device");
+        assert_eq!(
+            wrong,
+            "/dev/zero: expected a regular file, to be read again"
+        );
+    }
+
+    #[test]
     fn every_mistake_in_a_file_is_one_line_with_its_place() {
         let of = |text: &str| routes(text).expect_err(text);
         let lines = [
@@ -242,6 +373,10 @@ mod tests {
             of(
                 "[services.\"pkg.S\"]\nkey = \"x\"\n\n[services.\"pkg.S\".methods.M]\npath_prefix = \"/a\"",
             ),
+            of("services.x = 1"),
+            of("[services.\"pkg.S\"]\n\nmethods.M = 1"),
+            of("[services.\"pkg.S\"]\nkey = { name = 1 }"),
+            of("[services.\"pkg.S\"]\n\n\nstrategy = \"field\"\nkey = \"x\""),
             of("[services.\"pkg S\"]\nkey = \"x\""),
             of("[services.\"grpcrouter.v1.Router\"]\nkey = \"x\""),
         ];

@@ -2,36 +2,34 @@
 
 use grpcrouter::routing::MissingKey;
 
-use super::spec::{BALANCES, Key, Services, Spec, balance, field_kind, field_number};
+use super::spec::{
+    BALANCES, Key, Said, Services, Spec, Strategy, balance, field_kind, field_number,
+};
 
 /// A route on the command line.
 #[derive(Debug, Clone)]
 pub(crate) struct RouteLine {
-    text: String,
+    /// How a mistake in it is told: the line itself.
+    place: String,
     service: String,
     method: Option<String>,
-    prefix: Option<String>,
+    prefix: Option<Said<String>>,
     spec: Spec,
 }
 
 impl RouteLine {
     /// Sets what this line says, over what was there.
     pub(super) fn add_to(&self, services: &mut Services) {
-        let place = format!("--route {}", self.text);
         let service = services.0.entry(self.service.clone()).or_default();
         let spec = match &self.method {
-            Some(method) => {
-                let method = service.methods.entry(method.clone()).or_default();
-                method.place.clone_from(&place);
-                &mut method.spec
-            }
+            Some(method) => service.methods.entry(method.clone()).or_default(),
             None => {
                 service.prefix = self.prefix.clone().or_else(|| service.prefix.take());
                 &mut service.spec
             }
         };
         if service.place.is_empty() || self.method.is_none() {
-            service.place = place;
+            service.place.clone_from(&self.place);
         }
         *spec = self.spec.clone().over(spec);
     }
@@ -47,7 +45,7 @@ pub(super) fn parse(text: &str) -> Result<RouteLine, String> {
         None => (whose, None),
     };
     let mut line = RouteLine {
-        text: text.to_owned(),
+        place: format!("--route {text}"),
         service: service.to_owned(),
         method,
         prefix: None,
@@ -66,23 +64,26 @@ impl RouteLine {
             None => (word, None),
         };
         match (name, value) {
-            ("metadata" | "header", Some(header)) => self.key(Key::Header(header.to_owned()))?,
+            ("metadata", Some(name)) => self.key(Strategy::Metadata, Key::Name(name.to_owned()))?,
+            ("header", Some(name)) => self.key(Strategy::Header, Key::Name(name.to_owned()))?,
             ("path", Some(prefix)) => {
                 if self.method.is_some() {
                     let say = "a path prefix is of the whole service: give it for SERVICE alone";
                     return Err(say.to_owned());
                 }
-                self.prefix = Some(prefix.to_owned());
-                self.key(Key::Path)?;
+                self.prefix = Some(Said::new(&self.place, prefix.to_owned()));
+                self.key(Strategy::Path, Key::Segment)?;
             }
-            ("path", None) => self.key(Key::Path)?,
-            ("service", None) => self.key(Key::Service)?,
-            ("method", None) => self.key(Key::Method)?,
-            ("field", Some(field)) => self.key(parse_field(field)?)?,
-            ("reject", None) => self.spec.missing = Some(MissingKey::Reject),
+            ("path", None) => self.key(Strategy::Path, Key::Segment)?,
+            ("service" | "method", None) => self.key(Strategy::Path, Key::Name(name.to_owned()))?,
+            ("field", Some(field)) => self.key(Strategy::Field, parse_field(field)?)?,
+            ("reject", None) => {
+                self.spec.missing = Some(Said::new(&self.place, MissingKey::Reject));
+            }
             ("idempotent", None) => self.spec.idempotent = Some(true),
             (name, None) if balance(name).is_some() => {
-                let before = std::mem::replace(&mut self.spec.balance, balance(name));
+                let said = balance(name).map(|what| Said::new(&self.place, what));
+                let before = std::mem::replace(&mut self.spec.balance, said);
                 if before.is_some() {
                     return Err(format!("two balancers: expected one of {BALANCES}"));
                 }
@@ -97,8 +98,9 @@ impl RouteLine {
         Ok(())
     }
 
-    fn key(&mut self, key: Key) -> Result<(), String> {
-        match self.spec.key.replace(key) {
+    fn key(&mut self, strategy: Strategy, key: Key) -> Result<(), String> {
+        self.spec.strategy = Some(Said::new(&self.place, strategy));
+        match self.spec.key.replace(Said::new(&self.place, key)) {
             Some(_) => Err("two places for the key: expected one".to_owned()),
             None => Ok(()),
         }

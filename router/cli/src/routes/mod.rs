@@ -6,11 +6,13 @@ mod file;
 mod line;
 mod spec;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Args;
 use grpcrouter::routing::{Routes, ServiceRoutes};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::spawn_blocking;
 use tracing::{error, info};
 
 use line::RouteLine;
@@ -20,7 +22,8 @@ use spec::Services;
 #[command(next_help_heading = "Routing by a key")]
 pub(crate) struct RouteArgs {
     /// Routes of services and methods, as TOML (see README, Routing by a key). Read again on SIGHUP; a
-    /// file with a mistake is refused whole, and the routes stay as they are.
+    /// file with a mistake, or with no route, is refused whole, and the routes stay as they are. Without a
+    /// file SIGHUP does nothing.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// A route: SERVICE[/METHOD]=WHAT,... where WHAT is one of metadata:NAME, header:NAME, path:/PREFIX,
@@ -33,10 +36,25 @@ pub(crate) struct RouteArgs {
 impl RouteArgs {
     /// All routes, or one line that says what is wrong and where.
     pub(crate) fn load(&self) -> Result<Routes, String> {
-        let mut services = Services::default();
-        if let Some(path) = &self.config {
-            services = file::read(path)?;
+        let file = self.config.as_deref().map(file::read).transpose()?;
+        self.routes(file.unwrap_or_default())
+    }
+
+    /// All routes once more. That the file has none left is no wish but a file that is being written.
+    fn load_again(&self, path: &Path) -> Result<Routes, String> {
+        let services = file::read(path)?;
+        if services.0.is_empty() {
+            return Err(format!(
+                "{}: names no service: write a new file beside it and rename that over it, or start without \
+                 --config to have no routes",
+                path.display()
+            ));
         }
+        self.routes(services)
+    }
+
+    /// Those of a file, with the lines over them.
+    fn routes(&self, mut services: Services) -> Result<Routes, String> {
         for line in &self.routes {
             line.add_to(&mut services);
         }
@@ -44,17 +62,21 @@ impl RouteArgs {
     }
 
     /// Hands out the routes anew at each SIGHUP, for as long as the gateway runs. Without a file there is
-    /// nothing to read again, and SIGHUP ends the process as usual.
+    /// nothing to read again.
     pub(crate) fn reload(self, set: impl Fn(Routes) + Send + 'static) -> std::io::Result<()> {
-        let Some(path) = &self.config else {
-            return Ok(());
+        let Some(path) = self.config.clone() else {
+            return crate::nothing_to_reload();
         };
-        let path = path.display().to_string();
+        let lines = Arc::new(self);
         let mut hangups: Signal = signal(SignalKind::hangup())?;
         tokio::spawn(async move {
             while hangups.recv().await.is_some() {
-                match self.load() {
+                let (lines, file) = (lines.clone(), path.clone());
+                // A slow disk holds up no call.
+                let loaded = spawn_blocking(move || lines.load_again(&file)).await;
+                match loaded.unwrap_or_else(|panic| Err(panic.to_string())) {
                     Ok(routes) => {
+                        let path = path.display();
                         info!(services = names(&routes), "routes reloaded from {path}");
                         set(routes);
                     }

@@ -7,6 +7,8 @@ use grpcrouter::routing::{
     Balance, FieldKind, KeySource, MissingKey, Route, Routes, ServiceRoutes,
 };
 
+use crate::args::is_service_name;
+
 /// Services that have routes, by their full names.
 #[derive(Debug, Default)]
 pub(super) struct Services(pub(super) BTreeMap<String, Service>);
@@ -15,37 +17,103 @@ pub(super) struct Services(pub(super) BTreeMap<String, Service>);
 #[derive(Debug, Default)]
 pub(super) struct Service {
     pub(super) place: String,
-    pub(super) prefix: Option<String>,
+    pub(super) prefix: Option<Said<String>>,
     pub(super) methods_only: bool,
     pub(super) spec: Spec,
-    pub(super) methods: BTreeMap<String, Method>,
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Method {
-    pub(super) place: String,
-    pub(super) spec: Spec,
+    pub(super) methods: BTreeMap<String, Spec>,
 }
 
 /// What is said of a route; what is not said is as for the service, or the default.
 #[derive(Debug, Default, Clone)]
 pub(super) struct Spec {
-    pub(super) key: Option<Key>,
-    pub(super) balance: Option<Balance>,
-    pub(super) missing: Option<MissingKey>,
-    pub(super) keys: Option<Vec<String>>,
+    pub(super) strategy: Option<Said<Strategy>>,
+    pub(super) key: Option<Said<Key>>,
+    pub(super) balance: Option<Said<Balance>>,
+    pub(super) missing: Option<Said<MissingKey>>,
+    pub(super) keys: Option<Said<Vec<String>>>,
     pub(super) idempotent: Option<bool>,
-    pub(super) key_timeout: Option<Duration>,
+    pub(super) key_timeout: Option<Said<Duration>>,
 }
 
-/// Where the key stands.
+/// Something, and where it is said.
+#[derive(Debug, Clone)]
+pub(super) struct Said<T> {
+    pub(super) what: T,
+    pub(super) place: String,
+    /// Whether it is said of something else that this is laid over. Where it does not apply, it is not
+    /// meant.
+    inherited: bool,
+}
+
+impl<T> Said<T> {
+    pub(super) fn new(place: &str, what: T) -> Self {
+        Self {
+            what,
+            place: place.to_owned(),
+            inherited: false,
+        }
+    }
+
+    fn inherit(self) -> Self {
+        Self {
+            inherited: true,
+            ..self
+        }
+    }
+
+    /// A mistake in this.
+    fn wrong(&self, say: impl Into<String>) -> Wrong {
+        Wrong::new(&self.place, say)
+    }
+
+    /// None where this is not meant; an error where it is, and does not apply.
+    fn applies(&self, applies: bool, say: &str) -> Result<Option<&T>, Wrong> {
+        match applies {
+            true => Ok(Some(&self.what)),
+            false if self.inherited => Ok(None),
+            false => Err(self.wrong(say)),
+        }
+    }
+}
+
+/// A mistake: where it is, and what is wrong.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    place: String,
+    say: String,
+}
+
+impl Wrong {
+    pub(super) fn new(place: &str, say: impl Into<String>) -> Self {
+        Self {
+            place: place.to_owned(),
+            say: say.into(),
+        }
+    }
+
+    /// The line for people, about a service or a method.
+    pub(super) fn about(&self, name: &str) -> String {
+        format!("{}: {name}: {}", self.place, self.say)
+    }
+}
+
+/// In what the key stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Strategy {
+    Metadata,
+    Header,
+    Path,
+    Field,
+}
+
+/// Where in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Key {
-    Header(String),
-    Path,
-    Service,
-    Method,
+    /// A header, or else `service` or `method`.
+    Name(String),
     Field(u32, FieldKind),
+    /// In the path, after its prefix: said by a line, which says all of it.
+    Segment,
 }
 
 /// Services that the gateway answers itself.
@@ -55,46 +123,37 @@ impl Services {
     pub(super) fn into_routes(self) -> Result<Routes, String> {
         let mut routes = Routes::new();
         for (name, service) in self.0 {
-            let place = service.place.clone();
-            routes.insert(
-                service
-                    .into_routes(&name)
-                    .map_err(|say| locate(&place, &name, &say))?,
-            );
+            routes.insert(service.into_routes(&name)?);
         }
         Ok(routes)
     }
 }
 
-/// A line that says where, what and how to mend it. What already says where is left as it is.
-fn locate(place: &str, name: &str, say: &str) -> String {
-    match say.strip_prefix('\u{0}') {
-        Some(located) => located.to_owned(),
-        None => format!("{place}: {name}: {say}"),
-    }
-}
-
 impl Service {
     fn into_routes(self, name: &str) -> Result<ServiceRoutes, String> {
+        let wrong = |say| Wrong::new(&self.place, say).about(name);
         if OWN.iter().any(|own| name.starts_with(own)) {
-            return Err("the gateway answers this service itself; it has no routes".to_owned());
+            return Err(wrong(
+                "the gateway answers this service itself; it has no routes",
+            ));
         }
         if !is_service_name(name) {
-            return Err("expected the full name of a service, such as pkg.Service".to_owned());
+            return Err(wrong(
+                "expected the full name of a service, such as pkg.Service",
+            ));
         }
         let mut routes = ServiceRoutes::new(name);
         if let Some(prefix) = &self.prefix {
             routes = routes
-                .try_path_prefix(prefix)
-                .map_err(|error| error.to_string())?;
+                .try_path_prefix(&prefix.what)
+                .map_err(|error| prefix.wrong(error.to_string()).about(name))?;
         }
         let has_prefix = self.prefix.is_some();
-        routes = routes.default_route(self.spec.to_route(has_prefix)?);
+        let route = self.spec.to_route(has_prefix);
+        routes = routes.default_route(route.map_err(|wrong| wrong.about(name))?);
         for (method, own) in self.methods {
-            let spec = own.spec.over(&self.spec);
-            let route = spec
-                .to_route(has_prefix)
-                .map_err(|say| format!("\u{0}{}: {name}/{method}: {say}", own.place))?;
+            let route = own.over(&self.spec).to_route(has_prefix);
+            let route = route.map_err(|wrong| wrong.about(&format!("{name}/{method}")))?;
             routes = routes.method(&method, route);
         }
         if self.methods_only {
@@ -104,75 +163,141 @@ impl Service {
     }
 }
 
-fn is_service_name(name: &str) -> bool {
-    let plain = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-    };
-    name.split('.').all(plain)
-}
-
 impl Spec {
     /// This, and the other where this says nothing.
     pub(super) fn over(self, other: &Self) -> Self {
+        fn or<T: Clone>(own: Option<Said<T>>, other: &Option<Said<T>>) -> Option<Said<T>> {
+            own.or_else(|| other.clone().map(Said::inherit))
+        }
         Self {
-            key: self.key.or_else(|| other.key.clone()),
-            balance: self.balance.or(other.balance),
-            missing: self.missing.or(other.missing),
-            keys: self.keys.or_else(|| other.keys.clone()),
+            strategy: or(self.strategy, &other.strategy),
+            key: or(self.key, &other.key),
+            balance: or(self.balance, &other.balance),
+            missing: or(self.missing, &other.missing),
+            keys: or(self.keys, &other.keys),
             idempotent: self.idempotent.or(other.idempotent),
-            key_timeout: self.key_timeout.or(other.key_timeout),
+            key_timeout: or(self.key_timeout, &other.key_timeout),
         }
     }
 
-    fn to_route(&self, has_prefix: bool) -> Result<Route, String> {
-        let mut route = Route::new();
-        route = match &self.key {
-            None => route,
-            Some(Key::Header(name)) => route.try_header(name).map_err(|error| error.to_string())?,
-            Some(Key::Path) if has_prefix => route.path(),
-            Some(Key::Path) => {
-                return Err(
-                    "a key in the path needs the service's path_prefix, or \"service\" or \"method\" as its key"
-                        .to_owned(),
-                );
-            }
-            Some(Key::Service) => route.service_name(),
-            Some(Key::Method) => route.method_name(),
-            Some(Key::Field(number, kind)) => route.field(*number, *kind),
-        };
-        if let Some(balance) = self.balance {
-            route = route.balance(balance);
-        }
+    fn to_route(&self, has_prefix: bool) -> Result<Route, Wrong> {
+        let mut route = self.keyed(has_prefix)?;
         let keyless = matches!(route.key, KeySource::None);
-        if keyless && matches!(route.balance, Balance::Pinned | Balance::ConsistentHash) {
-            return Err("pinned and consistent-hash need a key: say where it stands".to_owned());
-        }
-        if self.missing == Some(MissingKey::Reject) {
-            if keyless {
-                return Err("nothing can be missing without a key: say where it stands".to_owned());
+        if let Some(balance) = &self.balance {
+            if keyless && matches!(balance.what, Balance::Pinned | Balance::ConsistentHash) {
+                let say = "pinned and consistent-hash need a key: say where it stands";
+                return Err(balance.wrong(say));
             }
-            route = route.reject_missing();
+            route = route.balance(balance.what);
         }
-        if let Some(keys) = self.keys.as_ref().filter(|keys| !keys.is_empty()) {
-            if route.balance != Balance::Pinned {
-                return Err(
-                    "keys are declared for pinned routes alone: leave them out, or keys = []"
-                        .to_owned(),
-                );
+        let missing = self.missing.as_ref();
+        if let Some(missing) = missing.filter(|missing| missing.what == MissingKey::Reject) {
+            let say = "nothing can be missing without a key: say where it stands";
+            if missing.applies(!keyless, say)?.is_some() {
+                route = route.reject_missing();
             }
-            route = route.declared_keys(keys);
+        }
+        if let Some(keys) = self.keys.as_ref().filter(|keys| !keys.what.is_empty()) {
+            let say = "keys are declared for pinned routes alone: leave them out, or keys = []";
+            if let Some(keys) = keys.applies(route.balance == Balance::Pinned, say)? {
+                route = route.declared_keys(keys);
+            }
         }
         if self.idempotent == Some(true) {
             route = route.idempotent();
         }
-        if let Some(timeout) = self.key_timeout {
-            if !route.key.is_in_message() {
-                return Err("only a key in a field is waited for: leave key_timeout out".to_owned());
+        if let Some(timeout) = &self.key_timeout {
+            let say = "only a key in a field is waited for: leave key_timeout out";
+            if let Some(timeout) = timeout.applies(route.key.is_in_message(), say)? {
+                route = route.key_timeout(*timeout);
             }
-            route = route.key_timeout(timeout);
         }
         Ok(route)
     }
+
+    /// A route with its key: by metadata, where only a key is given.
+    fn keyed(&self, has_prefix: bool) -> Result<Route, Wrong> {
+        let strategy = match (&self.strategy, &self.key) {
+            (None, None) => return Ok(Route::new()),
+            (None, Some(key)) => Said::new(&key.place, Strategy::Metadata),
+            (Some(strategy), _) => strategy.clone(),
+        };
+        let key = self.key.as_ref();
+        let key = key.filter(|key| !key.inherited || key.what.is_of(strategy.what));
+        let Some(key) = key.filter(|key| key.what != Key::Segment) else {
+            return match strategy.what {
+                Strategy::Path if has_prefix => Ok(Route::new().path()),
+                Strategy::Path => Err(strategy.wrong(
+                    "a key in the path needs the service's path_prefix, or \"service\" or \"method\" as its key",
+                )),
+                other => Err(strategy.wrong(format!("strategy = {:?} needs a key", other.name()))),
+            };
+        };
+        let header = |name| {
+            let route = Route::new().try_header(name);
+            route.map_err(|error| key.wrong(error.to_string()))
+        };
+        match (strategy.what, &key.what) {
+            (Strategy::Metadata, Key::Name(name)) if !is_metadata(name) => Err(key.wrong(format!(
+                "{name:?} is no metadata key: expected a-z, 0-9, - _ . and neither grpc- before nor -bin behind"
+            ))),
+            (Strategy::Metadata | Strategy::Header, Key::Name(name)) => header(name),
+            (Strategy::Metadata | Strategy::Header, _) => {
+                Err(key.wrong("key: expected the name of a header in quotes"))
+            }
+            (Strategy::Path, Key::Name(name)) if name == "service" => {
+                Ok(Route::new().service_name())
+            }
+            (Strategy::Path, Key::Name(name)) if name == "method" => Ok(Route::new().method_name()),
+            (Strategy::Path, _) => {
+                Err(key
+                    .wrong("key: expected \"service\" or \"method\", or none with a path_prefix"))
+            }
+            (Strategy::Field, Key::Field(number, kind)) => Ok(Route::new().field(*number, *kind)),
+            (Strategy::Field, _) => {
+                Err(key.wrong("key: expected { field = 3, type = \"string\" }"))
+            }
+        }
+    }
+}
+
+impl Strategy {
+    /// A strategy by its name.
+    pub(super) fn of(name: &str) -> Option<Self> {
+        let all = [Self::Metadata, Self::Header, Self::Path, Self::Field];
+        all.into_iter().find(|strategy| strategy.name() == name)
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Metadata => "metadata",
+            Self::Header => "header",
+            Self::Path => "path",
+            Self::Field => "field",
+        }
+    }
+}
+
+impl Key {
+    /// Whether such a key stands in this.
+    fn is_of(&self, strategy: Strategy) -> bool {
+        match (strategy, self) {
+            (Strategy::Metadata | Strategy::Header, Self::Name(_))
+            | (Strategy::Field, Self::Field(..))
+            | (Strategy::Path, Self::Segment) => true,
+            (Strategy::Path, Self::Name(name)) => name == "service" || name == "method",
+            _ => false,
+        }
+    }
+}
+
+/// gRPC's own names are fewer than HTTP's. The generator has the same check.
+fn is_metadata(name: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
+    !name.is_empty()
+        && name.bytes().all(plain)
+        && !name.starts_with("grpc-")
+        && !name.ends_with("-bin")
 }
 
 /// A balancer by its name.

@@ -33,7 +33,7 @@ async fn routes_are_read_again_on_sighup_and_a_bad_file_leaves_them_as_they_are(
     gateway.hang_up().await;
     let line = gateway.log("routes stay as they are").await;
     assert!(
-        line.contains("routes.toml:1: pkg.A: balance = \"best\""),
+        line.contains("routes.toml:3: pkg.A: balance = \"best\""),
         "{line}"
     );
     assert_eq!(keyless(&client).await, balanced);
@@ -42,10 +42,51 @@ async fn routes_are_read_again_on_sighup_and_a_bad_file_leaves_them_as_they_are(
     let end = grpcrouter(&["gateway", "--listen", "127.0.0.1:0", "--config", path]).await;
     assert_eq!(end.code, Some(2), "{end:?}");
     assert!(
-        end.stderr.contains("routes.toml:1: pkg.A: balance"),
+        end.stderr.contains("routes.toml:3: pkg.A: balance"),
         "{end:?}"
     );
     std::fs::remove_dir_all(&folder).expect("is removed");
+}
+
+#[tokio::test]
+async fn a_file_that_is_being_written_leaves_the_routes_as_they_are() {
+    let folder = std::env::temp_dir().join(format!("grpcrouter-written-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let file = folder.join("routes.toml");
+    let path = file.to_str().expect("text");
+    std::fs::write(
+        &file,
+        "[services.\"pkg.A\"]\nkey = \"site\"\nmissing_key = \"reject\"\n",
+    )
+    .expect("writes");
+    let (mut gateway, client, _) = gateway(&["--config", path]).await;
+    for text in ["", "[services]\n"] {
+        std::fs::write(&file, text).expect("writes");
+        gateway.hang_up().await;
+        let line = gateway.log("routes stay as they are").await;
+        assert!(line.contains("routes.toml: names no service"), "{line}");
+        assert!(line.contains("rename that over it"), "{line}");
+        assert_eq!(keyless(&client).await.1, "bad-key");
+    }
+    // A pipe that nobody writes to is not waited for.
+    std::fs::remove_file(&file).expect("is removed");
+    let made = std::process::Command::new("mkfifo").arg(&file).status();
+    assert!(made.expect("mkfifo runs").success());
+    gateway.hang_up().await;
+    let line = gateway.log("routes stay as they are").await;
+    assert!(line.contains("expected a regular file"), "{line}");
+    assert_eq!(keyless(&client).await.1, "bad-key");
+    std::fs::remove_dir_all(&folder).expect("is removed");
+}
+
+#[tokio::test]
+async fn a_gateway_without_a_file_goes_on_at_sighup() {
+    let (mut gateway, client, _) = gateway(&["--route", "pkg.A=metadata:site,reject"]).await;
+    gateway.hang_up().await;
+    gateway.log("SIGHUP: nothing to reload").await;
+    assert_eq!(keyless(&client).await.1, "bad-key");
+    gateway.terminate().await;
+    assert_eq!(gateway.end().await.code, Some(0), "it drains as ever");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use crate::registry::CATCH_ALL;
 use crate::table::Key;
 
+use super::queue::{Fit, Queue, Ticket};
 use super::set::{Kind, Set};
 use super::{Announced, Hash};
 
@@ -21,7 +22,8 @@ pub struct DescriptorLimits {
     pub max_sets: usize,
     /// What all sets take together with the index of their names, in bytes; one under way counts with the
     /// most that it could take, 8 times its length and 64 KiB. 64 MiB. What does not fit waits until others
-    /// have gone.
+    /// have gone. Beside others under way, one is asked for only if it could take no more than half of what
+    /// is left: those that do not hand over what they announced leave room for others.
     pub max_total: usize,
 }
 
@@ -44,6 +46,12 @@ impl Default for DescriptorLimits {
 ///
 /// Questions: [`file`](Self::file), [`symbol`](Self::symbol), [`extension`](Self::extension),
 /// [`extension_numbers`](Self::extension_numbers), [`services`](Self::services).
+///
+/// Sets may describe the same name differently. The gateway's own answer first, then the set that the
+/// caller prefers, then those whose instances declare a service of the package that the answer is of, then
+/// all; each time the one that came first. So for what is in no package of a service, such as shared types,
+/// the set that came first answers, whoever brought it: who asks for the service first and then prefers
+/// that set gets what belongs to it.
 #[derive(Debug)]
 pub struct Library<T> {
     limits: DescriptorLimits,
@@ -51,14 +59,34 @@ pub struct Library<T> {
     own: Vec<(Hash, Arc<Set>)>,
     offers: BTreeMap<Hash, Offer<T>>,
     by_key: BTreeMap<Key, Hash>,
-    /// Offers of which somebody is to be asked, first come first.
-    waiting: BTreeMap<u64, Hash>,
+    /// Offers of which somebody is to be asked.
+    waiting: Queue,
     /// Offers that are held, in the order in which they came.
     held: BTreeMap<u64, Hash>,
     next_place: u64,
-    /// How many sets are held or under way, and what they take.
+    /// What the sets take that are held.
+    kept: Taken,
+    /// What those may take that are under way.
+    coming: Taken,
+}
+
+/// How many sets, and what they take in bytes.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Taken {
     sets: usize,
-    taken: usize,
+    bytes: usize,
+}
+
+impl Taken {
+    fn add(&mut self, bytes: usize) {
+        self.sets += 1;
+        self.bytes += bytes;
+    }
+
+    fn sub(&mut self, bytes: usize) {
+        self.sets -= 1;
+        self.bytes -= bytes;
+    }
 }
 
 /// A set that at least one live instance announced.
@@ -74,8 +102,7 @@ struct Offer<T> {
 enum State {
     /// All who announced it were asked, in vain.
     Exhausted,
-    /// Its place among those that wait.
-    Waiting(u64),
+    Waiting(Ticket),
     Asked(Key),
     /// Its place among those that are held.
     Held(u64, Arc<Set>),
@@ -117,11 +144,11 @@ impl<T: Clone> Library<T> {
             own: own.into_iter().map(|(h, set)| (h, Arc::new(set))).collect(),
             offers: BTreeMap::new(),
             by_key: BTreeMap::new(),
-            waiting: BTreeMap::new(),
+            waiting: Queue::default(),
             held: BTreeMap::new(),
             next_place: 0,
-            sets: 0,
-            taken: 0,
+            kept: Taken::default(),
+            coming: Taken::default(),
         }
     }
 
@@ -160,21 +187,26 @@ impl<T: Clone> Library<T> {
     }
 
     /// Whom to ask next. Nobody while there is no room.
+    ///
+    /// One whose set does not fit holds up no other whose set does. But who waits only for what is under
+    /// way is passed over 64 times at most; then nobody is asked before it.
     pub fn poll_request(&mut self) -> Option<(Key, T)> {
-        let (&place, &hash) = self.waiting.first_key_value()?;
-        let offer = self.offers.get_mut(&hash)?;
-        let (&key, announcer) = offer.by.iter_mut().find(|(_, by)| !by.asked)?;
-        let cost = Set::cost_max(announcer.size);
-        if self.sets >= self.limits.max_sets || self.taken + cost > self.limits.max_total {
-            return None;
+        loop {
+            let (kept, coming, limits) = (self.kept, self.coming, &self.limits);
+            let (ticket, next) = self.waiting.next(|cost| fit(kept, coming, limits, cost))?;
+            let offer = self.offers.get_mut(&next.hash)?;
+            let (&key, announcer) = offer.by.iter_mut().find(|(_, by)| !by.asked)?;
+            let cost = Set::cost_max(announcer.size);
+            if cost != next.cost {
+                // Others announced it with another size when it began to wait. One of them lies.
+                offer.state = State::Waiting(self.waiting.push(ticket.place, next.hash, cost));
+                continue;
+            }
+            self.coming.add(cost);
+            announcer.asked = true;
+            offer.state = State::Asked(key);
+            return Some((key, announcer.tunnel.clone()));
         }
-        self.sets += 1;
-        self.taken += cost;
-        announcer.asked = true;
-        offer.state = State::Asked(key);
-        let tunnel = announcer.tunnel.clone();
-        self.waiting.remove(&place);
-        Some((key, tunnel))
     }
 
     /// The set that this instance was asked for came.
@@ -182,8 +214,7 @@ impl<T: Clone> Library<T> {
         let Some(hash) = self.end_request(key) else {
             return;
         };
-        self.sets += 1;
-        self.taken += set.cost();
+        self.kept.add(set.cost());
         let place = self.place();
         self.held.insert(place, hash);
         if let Some(offer) = self.offers.get_mut(&hash) {
@@ -228,14 +259,13 @@ impl<T: Clone> Library<T> {
         }
         let (is_last, all_asked) = (offer.by.is_empty(), offer.by.values().all(|by| by.asked));
         match &offer.state {
-            State::Waiting(place) if all_asked => {
-                self.waiting.remove(place);
+            State::Waiting(ticket) if all_asked => {
+                self.waiting.remove(*ticket);
                 offer.state = State::Exhausted;
             }
             State::Held(place, set) if is_last => {
                 self.held.remove(place);
-                self.sets -= 1;
-                self.taken -= set.cost();
+                self.kept.sub(set.cost());
             }
             _ => {}
         }
@@ -294,12 +324,19 @@ impl<T: Clone> Library<T> {
     #[cfg(test)]
     pub(super) fn holds_nothing(&self) -> bool {
         let empty = self.offers.is_empty() && self.by_key.is_empty();
-        empty && self.waiting.is_empty() && self.held.is_empty() && self.sets + self.taken == 0
+        let taken = (self.kept, self.coming) != Default::default();
+        empty && self.waiting.is_empty() && self.held.is_empty() && !taken
     }
 
-    /// Whether what is counted is what there is, and within the limits.
+    /// Whether what is counted is what there is, no less than what came, and within the limits.
     #[cfg(test)]
     pub(super) fn is_sound(&self) -> bool {
+        let holds_more = |(_, set, offer): (Hash, &Arc<Set>, &Offer<T>)| {
+            offer.by.values().any(|by| set.cost() < by.size)
+        };
+        if self.held_offers().any(holds_more) {
+            return false;
+        }
         let asked = self.offers.values().filter_map(|offer| match offer.state {
             State::Asked(key) => offer.by.get(&key).map(|by| Set::cost_max(by.size)),
             _ => None,
@@ -310,14 +347,16 @@ impl<T: Clone> Library<T> {
             .chain(asked)
             .collect();
         let announcers: usize = self.offers.values().map(|offer| offer.by.len()).sum();
-        (self.sets, self.taken) == (costs.len(), costs.iter().sum())
-            && self.sets <= self.limits.max_sets
-            && self.taken <= self.limits.max_total
+        let sets = self.kept.sets + self.coming.sets;
+        let taken = self.kept.bytes + self.coming.bytes;
+        (sets, taken) == (costs.len(), costs.iter().sum())
+            && sets <= self.limits.max_sets
+            && taken <= self.limits.max_total
             && announcers == self.by_key.len()
             && self.offers.values().all(|offer| !offer.by.is_empty())
     }
 
-    /// The gateway's own sets, then `first`, then all in the order in which they came.
+    /// The first set that has an answer, in the order that the library's comment gives.
     fn search(
         &self,
         first: Option<Hash>,
@@ -326,13 +365,16 @@ impl<T: Clone> Library<T> {
         let own = self.own.iter().map(|(hash, set)| (*hash, set, None));
         let held = || self.held_offers().map(|(h, set, o)| (h, set, Some(o)));
         let preferred = held().filter(|(hash, ..)| Some(*hash) == first);
-        own.chain(preferred)
-            .chain(held())
-            .find_map(|(hash, set, offer)| {
-                let file = look(set, offer)?;
-                let set = set.clone();
-                Some(Found { set, file, hash })
-            })
+        let answer = |(hash, set, offer): (Hash, &Arc<Set>, Option<&Offer<T>>)| {
+            let file = look(set, offer)?;
+            let at_home = offer.is_some_and(|offer| offer.is_of(set.package(file)));
+            let set = set.clone();
+            Some((Found { set, file, hash }, at_home))
+        };
+        let found = own.chain(preferred).find_map(answer);
+        let found = found.or_else(|| held().filter_map(answer).find(|(_, at_home)| *at_home));
+        let found = found.or_else(|| held().find_map(answer));
+        found.map(|(found, _)| found)
     }
 
     fn held_offers(&self) -> impl Iterator<Item = (Hash, &Arc<Set>, &Offer<T>)> {
@@ -350,10 +392,10 @@ impl<T: Clone> Library<T> {
         let place = self.place();
         if let Some(offer) = self.offers.get_mut(&hash)
             && matches!(offer.state, State::Exhausted)
-            && offer.by.values().any(|by| !by.asked)
+            && let Some(next) = offer.by.values().find(|by| !by.asked)
         {
-            offer.state = State::Waiting(place);
-            self.waiting.insert(place, hash);
+            let cost = Set::cost_max(next.size);
+            offer.state = State::Waiting(self.waiting.push(place, hash, cost));
         }
     }
 
@@ -365,8 +407,7 @@ impl<T: Clone> Library<T> {
             return None;
         }
         offer.state = State::Exhausted;
-        self.sets -= 1;
-        self.taken -= Set::cost_max(offer.by.get(&key)?.size);
+        self.coming.sub(Set::cost_max(offer.by.get(&key)?.size));
         Some(hash)
     }
 
@@ -376,9 +417,32 @@ impl<T: Clone> Library<T> {
     }
 }
 
+/// Whether there is room for a set that could take this much.
+fn fit(kept: Taken, coming: Taken, limits: &DescriptorLimits, cost: usize) -> Fit {
+    if kept.sets >= limits.max_sets || kept.bytes + cost > limits.max_total {
+        return Fit::Never;
+    }
+    let left = limits.max_total.saturating_sub(kept.bytes + coming.bytes);
+    let share = if coming.sets == 0 { left } else { left / 2 };
+    if kept.sets + coming.sets < limits.max_sets && cost <= share {
+        Fit::Now
+    } else {
+        Fit::Later
+    }
+}
+
 impl<T> Offer<T> {
     fn is_open(&self) -> bool {
         self.services.contains_key(CATCH_ALL)
+    }
+
+    /// Whether they declare a service of this package by name.
+    fn is_of(&self, package: &str) -> bool {
+        let dot = if package.is_empty() { "" } else { "." };
+        let prefix = format!("{package}{dot}");
+        let inside = self.services.range(prefix.clone()..);
+        let mut names = inside.map_while(|(name, _)| name.strip_prefix(&prefix));
+        names.any(|name| !name.contains('.') && name != CATCH_ALL)
     }
 
     fn offers(&self, service: &str) -> bool {

@@ -64,7 +64,7 @@ pub enum BadSet {
 }
 
 impl Set {
-    /// Reads an encoded `FileDescriptorSet`.
+    /// Reads an encoded `FileDescriptorSet`, whose buffer it then holds: one of its own, and no longer.
     ///
     /// # Errors
     /// See [`BadSet`]. Fields that it does not need are not looked at.
@@ -85,13 +85,17 @@ impl Set {
                 builder.file(set.slice_ref(value.bytes()?))?;
             }
         }
-        let Builder { mut set, room, .. } = builder;
-        set.by_name.sort();
-        set.symbols.sort();
-        set.extensions.sort();
-        let bytes: usize = set.files.iter().map(Bytes::len).sum();
-        set.cost = bytes + room.taken;
-        Ok(set)
+        let Builder {
+            set: mut read,
+            room,
+            ..
+        } = builder;
+        read.by_name.sort();
+        read.symbols.sort();
+        read.extensions.sort();
+        // One file keeps the whole buffer, with what in it is no file.
+        read.cost = set.len() + room.taken;
+        Ok(read)
     }
 
     /// The most that a set of this length takes, in bytes.
@@ -100,7 +104,7 @@ impl Set {
         len + index_max(len)
     }
 
-    /// What it takes, in bytes.
+    /// What it takes, in bytes: all that came, and the index.
     pub(super) fn cost(&self) -> usize {
         self.cost
     }
@@ -113,6 +117,13 @@ impl Set {
 
     pub(super) fn file(&self, name: &str) -> Option<u32> {
         self.by_name.get(name)
+    }
+
+    /// The package of a file; empty for none.
+    pub(super) fn package(&self, file: u32) -> &str {
+        let fields = Fields::new(&self.files[file as usize]).flatten();
+        let packages = fields.filter_map(|(number, value)| (number == 2).then_some(value));
+        packages.last().and_then(|it| text(it).ok()).unwrap_or("")
     }
 
     pub(super) fn symbol(&self, name: &str) -> Option<Symbol> {

@@ -2,7 +2,7 @@
 
 use grpcrouter_proto::v1::HealthStatus;
 
-use super::testing::info;
+use super::testing::{info, instance};
 use super::*;
 
 const S: &str = "pkg.S";
@@ -30,7 +30,6 @@ fn pick(registry: &mut Registry<usize>, choice: Choice<'_>) -> Result<Picked<usi
         service: S,
         choice,
         excluded: None,
-        counted: true,
     })
 }
 
@@ -81,21 +80,21 @@ fn a_hashed_key_stays_with_its_instance_and_has_one_other_after_its_loss() {
         for _ in 0..3 {
             let again = pick(&mut registry, key).expect("someone takes it");
             assert_eq!(again.tunnel, first.tunnel);
-            registry.release(again.load.expect("is counted"));
+            registry.release(again.load);
         }
-        registry.release(first.load.expect("is counted"));
+        registry.release(first.load);
         if n % 10 != 0 {
             continue;
         }
         registry.remove(first.key);
         let next = pick(&mut registry, key).expect("someone takes it");
         assert_ne!(next.tunnel, first.tunnel);
-        registry.release(next.load.expect("is counted"));
+        registry.release(next.load);
         let owner = first.tunnel;
         keys[owner] = join(&mut registry, owner, n + 2, 1);
         let back = pick(&mut registry, key).expect("someone takes it");
         assert_eq!(back.tunnel, owner, "it comes back, and so does the key");
-        registry.release(back.load.expect("is counted"));
+        registry.release(back.load);
     }
 }
 
@@ -110,6 +109,21 @@ fn one_hot_key_loads_no_instance_beyond_32_calls_or_five_quarters_of_its_share()
         let most = (5 * total * share).div_ceil(4 * 4).max(32);
         assert!(loads[n] <= most, "{loads:?} of {total}, at most {most}");
     }
+}
+
+#[test]
+fn where_all_that_a_hot_key_looks_at_are_full_the_least_loaded_takes_it() {
+    let (mut registry, _) = registry(&[1; 200]);
+    let mut loads = [0_u32; 200];
+    for _ in 0..10_000 {
+        loads[picked(&mut registry, Choice::Hash(b"hot"))] += 1;
+    }
+    let had: Vec<_> = loads.into_iter().filter(|load| *load > 0).collect();
+    assert_eq!(had.len(), 64);
+    assert!(
+        had.iter().all(|load| load.abs_diff(10_000 / 64) <= 1),
+        "{had:?}"
+    );
 }
 
 /// Proves: R18
@@ -136,10 +150,42 @@ fn of_many_two_distinct_ones_are_drawn_and_the_idle_one_is_preferred() {
     for random in randoms().take(10_000) {
         let picked = pick(&mut registry, Choice::LeastLoaded(random)).expect("someone");
         idle += u32::from(picked.tunnel == 3);
-        registry.release(picked.load.expect("is counted"));
+        registry.release(picked.load);
     }
     // One of two distinct picks of four is the idle one in half of the draws.
     assert!(idle.abs_diff(5_000) < 200, "{idle} of 10,000");
+}
+
+/// Proves: R18
+#[test]
+fn calls_one_after_the_other_are_shared_by_weight_within_two_percent() {
+    for weights in [&[100, 101][..], &[1, 2, 7], &[1_000, 1], &[5; 8]] {
+        let (mut registry, _) = registry(weights);
+        let mut taken = vec![0_u32; weights.len()];
+        for random in randoms().take(10_000) {
+            let picked = pick(&mut registry, Choice::LeastLoaded(random)).expect("someone");
+            taken[picked.tunnel] += 1;
+            registry.release(picked.load);
+        }
+        let total: u32 = weights.iter().sum();
+        for (taken, weight) in taken.iter().zip(weights) {
+            let due = 10_000 * weight / total;
+            assert!(taken.abs_diff(due) <= 200, "{taken} of {due} due");
+        }
+    }
+}
+
+#[test]
+fn a_retry_finds_the_light_one_beside_one_that_has_all_the_weight() {
+    let (mut registry, keys) = registry(&[1_000, 1]);
+    for random in randoms().take(1_000) {
+        let wanted = Wanted {
+            service: S,
+            choice: Choice::LeastLoaded(random),
+            excluded: Some(keys[0]),
+        };
+        assert_eq!(registry.pick(wanted).expect("another").tunnel, 1);
+    }
 }
 
 #[test]
@@ -166,7 +212,6 @@ fn a_retry_goes_to_another_instance_by_every_choice() {
                 service: S,
                 choice,
                 excluded: Some(keys[1]),
-                counted: false,
             };
             assert_ne!(registry.pick(wanted).expect("another").tunnel, 1);
         }
@@ -176,10 +221,52 @@ fn a_retry_goes_to_another_instance_by_every_choice() {
             service: S,
             choice,
             excluded: Some(keys[1]),
-            counted: false,
         };
         assert!(registry.pick(wanted).is_err(), "nobody else is meant");
     }
+}
+
+/// Proves: R18
+#[test]
+fn an_instance_that_is_busy_with_other_services_is_not_idle() {
+    let mut registry = Registry::new(RegistryLimits::default());
+    for (n, id) in ["busy", "idle"].into_iter().enumerate() {
+        let parsed = instance(id, 1, &[S, "pkg.Other"]);
+        registry.register(parsed, n).expect("registers");
+    }
+    for service in ["pkg.Other", "grpc.health.v1.Health"] {
+        let wanted = Wanted {
+            service,
+            choice: Choice::Instance("busy"),
+            excluded: None,
+        };
+        let held = registry.pick(wanted).expect("is there");
+        for random in randoms().take(100) {
+            let picked = pick(&mut registry, Choice::LeastLoaded(random)).expect("someone");
+            assert_eq!(picked.tunnel, 1, "beside a call of {service}");
+            registry.release(picked.load);
+        }
+        registry.release(held.load);
+    }
+}
+
+#[test]
+fn a_retry_by_a_key_goes_to_the_next_that_registered_it() {
+    let (mut registry, keys) = registry(&[1, 1, 1]);
+    registry.set_draining(keys[1]);
+    let wanted = Wanted {
+        service: S,
+        choice: Choice::Key(b"shared"),
+        excluded: Some(keys[0]),
+    };
+    assert_eq!(registry.pick(wanted).expect("another").tunnel, 2);
+    registry.remove(keys[2]);
+    assert_eq!(registry.pick(wanted), Err(PickError::NoInstance));
+    assert_eq!(picked(&mut registry, Choice::Key(b"shared")), 0);
+    for key in keys {
+        registry.remove(key);
+    }
+    assert!(registry.by_key.is_empty(), "nothing is left of them");
 }
 
 #[test]
@@ -195,7 +282,7 @@ fn load_goes_with_its_call_and_with_its_instance() {
     join(&mut registry, 0, 2, 1);
     // The ends of calls that went with their instance take nothing from the new one.
     for call in held {
-        registry.release(call.load.expect("is counted"));
+        registry.release(call.load);
     }
     assert_eq!(picked(&mut registry, Choice::LeastLoaded(7)), 0);
 }

@@ -5,12 +5,13 @@
 //! registration was replaced.
 //!
 //! - `registration` and `identity`: what an instance says of itself, parsed
-//! - `rotation`: round robin by weight; `ring`: consistent hashing
+//! - `rotation`: round robin by weight; `ring`: consistent hashing; `draw`: at random by weight
 //! - `pick`: the choice for a call
 //! - `view`: lists and health, for people and load balancers
 //! - `changes`: what watchers see; `filter`: which of it concerns them
 
 mod changes;
+mod draw;
 mod filter;
 mod identity;
 mod limits;
@@ -35,6 +36,7 @@ pub use crate::table::Key;
 use crate::table::Table;
 
 use self::changes::ChangeLog;
+use self::draw::Draw;
 use self::ring::Ring;
 use self::rotation::{Place, Rotation};
 
@@ -45,7 +47,7 @@ use self::rotation::{Place, Rotation};
 /// [`report_health`](Self::report_health). After any of these the caller fetches what watchers must
 /// hear with [`poll_change`](Self::poll_change), until it is `None`, under the same lock.
 ///
-/// A call came: [`pick`](Self::pick). One that is counted has ended: [`release`](Self::release).
+/// A call came: [`pick`](Self::pick). It has ended: [`release`](Self::release).
 ///
 /// Getters: [`list`](Self::list), [`find`](Self::find), [`service_health`](Self::service_health),
 /// [`instance_health`](Self::instance_health), [`revision`](Self::revision), [`len`](Self::len).
@@ -54,7 +56,7 @@ pub struct Registry<T> {
     limits: RegistryLimits,
     entries: Table<Entry<T>>,
     by_id: BTreeMap<InstanceId, Key>,
-    /// Who registered a routing key, the earliest first; never empty.
+    /// Who registered a routing key and does not drain, the earliest first; never empty.
     by_key: BTreeMap<String, Vec<Key>>,
     /// Exactly the services that someone declares, `*` included.
     offerings: BTreeMap<String, Offering>,
@@ -102,9 +104,9 @@ struct Entry<T> {
     registration: Registration,
     /// Beside each of the registration's services: its place in the rotation while it takes calls.
     places: Vec<Option<Place>>,
-    /// Beside each of them: its calls that are counted.
+    /// Beside each of them: its running calls.
     loads: Vec<u32>,
-    /// All of its calls that are counted.
+    /// All of its running calls.
     load: u32,
     draining: bool,
     tunnel: T,
@@ -117,11 +119,11 @@ struct Offering {
     declared_by: usize,
     /// Those that take new calls.
     rotation: Rotation,
-    /// The sum of their weights.
-    weights: u64,
+    /// The same ones by their weights, under their slots in the rotation.
+    draw: Draw,
     /// The same ones by their hashes; made when the service is hashed for the first time.
     ring: Option<Ring>,
-    /// All of its calls that are counted.
+    /// All of its running calls.
     load: u64,
 }
 
@@ -186,6 +188,7 @@ impl<T: Clone> Registry<T> {
         };
         entry.draining = true;
         entry.reseat(key, &mut self.offerings);
+        disown(&mut self.by_key, &entry.registration.keys, key);
         self.changes.push(ChangeKind::Updated, entry.snapshot());
         true
     }
@@ -284,7 +287,9 @@ impl<T: Clone> Registry<T> {
     fn take_out(&mut self, key: Key) -> Option<T> {
         let mut entry = self.entries.remove(key)?;
         self.changes.push(ChangeKind::Removed, entry.snapshot());
-        entry.draining = true;
+        if !std::mem::replace(&mut entry.draining, true) {
+            disown(&mut self.by_key, &entry.registration.keys, key);
+        }
         entry.reseat(key, &mut self.offerings);
         for (service, load) in entry.registration.services.iter().zip(&entry.loads) {
             let offering = self.offerings.get_mut(&service.name).expect("declared");
@@ -296,14 +301,6 @@ impl<T: Clone> Registry<T> {
         }
         self.with_named_services -= usize::from(entry.registration.names_services());
         self.by_id.remove(&entry.registration.id);
-        for own in &entry.registration.keys {
-            if let Some(owners) = self.by_key.get_mut(own) {
-                owners.retain(|owner| *owner != key);
-                if owners.is_empty() {
-                    self.by_key.remove(own);
-                }
-            }
-        }
         Some(entry.tunnel)
     }
 
@@ -339,6 +336,18 @@ impl<T: Clone> Registry<T> {
     }
 }
 
+/// An instance owns its routing keys no longer.
+fn disown(by_key: &mut BTreeMap<String, Vec<Key>>, keys: &[String], key: Key) {
+    for own in keys {
+        if let Some(owners) = by_key.get_mut(own) {
+            owners.retain(|owner| *owner != key);
+            if owners.is_empty() {
+                by_key.remove(own);
+            }
+        }
+    }
+}
+
 impl<T> Entry<T> {
     /// Joins and leaves offerings, so that the instance is among those of the services for which it
     /// takes calls, and of no other.
@@ -360,18 +369,19 @@ impl<T> Entry<T> {
 
 impl Offering {
     fn join(&mut self, key: Key, id: &InstanceId, weight: u32) -> Place {
-        self.weights += u64::from(weight);
         if let Some(ring) = &mut self.ring {
             ring.join(key, id.as_str(), weight);
         }
-        self.rotation.join(key, weight)
+        let place = self.rotation.join(key, weight);
+        self.draw.add(place.slot(), weight);
+        place
     }
 
     fn leave(&mut self, place: Place, key: Key, id: &InstanceId, weight: u32) {
-        self.weights -= u64::from(weight);
         if let Some(ring) = &mut self.ring {
             ring.leave(key, id.as_str(), weight);
         }
+        self.draw.remove(place.slot(), weight);
         self.rotation.leave(place);
     }
 }

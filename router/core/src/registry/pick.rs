@@ -1,7 +1,8 @@
 //! Which instance takes a call.
 
+use super::draw::Drawn;
 use super::registration::CATCH_ALL;
-use super::ring::Ring;
+use super::ring::{Ring, mix};
 use super::{Entry, Key, Offering, Registry};
 use crate::table::Table;
 
@@ -14,9 +15,6 @@ pub struct Wanted<'a> {
     pub choice: Choice<'a>,
     /// Not this one: for the one retry of a call.
     pub excluded: Option<Key>,
-    /// Whether the call counts as load of its instance, until [`Registry::release`]. It must for calls
-    /// of services with methods that are balanced by load.
-    pub counted: bool,
 }
 
 /// How the instance of a call is chosen.
@@ -29,9 +27,10 @@ pub enum Choice<'a> {
     /// The instance of this id, else the one that registered this key first and is still there.
     Key(&'a [u8]),
     /// By consistent hashing: the first from the key's place on the ring that has fewer than 32 calls of
-    /// the service, or less than 5/4 of its share of them.
+    /// the service, or less than 5/4 of its share of them; of 64 that have more, the least loaded.
     Hash(&'a [u8]),
-    /// The less loaded, for its weight, of two distinct instances that this random number picks.
+    /// The less loaded, for its weight, of two distinct instances that this random number picks by their
+    /// weights; of equally loaded ones the first.
     LeastLoaded(u64),
 }
 
@@ -42,17 +41,16 @@ pub struct Picked<T> {
     pub key: Key,
     /// Its tunnel.
     pub tunnel: T,
-    /// The call as load, to be given to [`Registry::release`] at its end; none for a call that is not
-    /// counted.
-    pub load: Option<Load>,
+    /// The call as load, to be given to [`Registry::release`] at its end.
+    pub load: Load,
 }
 
 /// A call that counts as load of an instance.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
 pub struct Load {
     key: Key,
-    /// Which of the instance's services.
-    position: usize,
+    /// Which of the instance's services; none for one that it did not declare.
+    position: Option<usize>,
 }
 
 /// Why no instance takes a call.
@@ -76,9 +74,18 @@ const ABOUT_THE_SERVER: [&str; 3] = [
     "grpc.reflection.v1alpha.ServerReflection",
 ];
 
-/// Counted calls of a service at one instance that move no hashed key away from it. With few calls in all,
+/// Calls of a service at one instance that move no hashed key away from it. With few calls in all,
 /// a share is less than one call, and a bound of 5/4 of it would scatter every key.
 const LOAD_FLOOR: u64 = 32;
+
+/// Members without room that a hashed key looks at, and points on the way; then it goes to the least loaded
+/// of those members.
+const WALK_MEMBERS: usize = 64;
+const WALK_POINTS: usize = 512;
+
+/// Draws before the members are gone through one by one. It takes that many where most do not accept, as
+/// at `*`, or where a retry excludes one that has nearly all the weight.
+const DRAWS: usize = 8;
 
 impl<T: Clone> Registry<T> {
     /// The instance that takes a call.
@@ -86,7 +93,11 @@ impl<T: Clone> Registry<T> {
     /// Of the instances that offer its service by name and serve it; where there is none, of those that
     /// offer `*`. A draining instance and one that is not serving take no call, asked for or not. Health
     /// and reflection are of every server, and not declared: who names an instance can ask it of itself.
-    /// O(log n) in instances, with no allocation but the first time that a service is hashed.
+    ///
+    /// O(log n) in instances, with no allocation, but for these. The first call of a service that is hashed
+    /// makes its ring, O(n log n); a hashed key whose own instance does not take it looks at up to 64 others,
+    /// 512 points of the ring. Members of `*` that name the service and do not serve it are stepped over one
+    /// by one, and so are those that registered a key earlier and do not serve the service.
     ///
     /// # Errors
     /// [`PickError::UnknownService`] once any instance declares services by name and none offers
@@ -99,7 +110,7 @@ impl<T: Clone> Registry<T> {
                 let key = self.named(service, id).ok_or(PickError::NoInstance)?;
                 accept(key).then_some(key)
             }
-            Choice::Key(key) => self.keyed(service, key).filter(|key| accept(*key)),
+            Choice::Key(key) => self.keyed(service, key, accept),
             Choice::Turn => self.balanced(service, accept, |offering, _, accept| {
                 offering.rotation.take(accept)
             }),
@@ -113,7 +124,7 @@ impl<T: Clone> Registry<T> {
             }
         };
         let key = key.ok_or_else(|| self.why_none(service))?;
-        let load = wanted.counted.then(|| self.count(key, service)).flatten();
+        let load = self.count(key, service);
         let tunnel = self.entry(key).tunnel.clone();
         Ok(Picked { key, tunnel, load })
     }
@@ -124,14 +135,12 @@ impl<T: Clone> Registry<T> {
         self.takes(key, service).then_some(key)
     }
 
-    fn keyed(&self, service: &str, key: &[u8]) -> Option<Key> {
+    fn keyed(&self, service: &str, key: &[u8], accept: impl Fn(Key) -> bool) -> Option<Key> {
         let key = std::str::from_utf8(key).ok()?;
-        self.named(service, key).or_else(|| {
-            let owners = self.by_key.get(key)?;
-            owners
-                .iter()
-                .copied()
-                .find(|owner| self.takes(*owner, service))
+        let named = self.named(service, key).filter(|named| accept(*named));
+        named.or_else(|| {
+            let mut owners = self.by_key.get(key)?.iter().copied();
+            owners.find(|owner| accept(*owner) && self.takes(*owner, service))
         })
     }
 
@@ -170,28 +179,33 @@ impl<T: Clone> Registry<T> {
         }
     }
 
-    /// Counts a call as load. Health and reflection, which nobody declares, are none.
-    fn count(&mut self, key: Key, service: &str) -> Option<Load> {
+    /// Counts a call as load. Health and reflection, which nobody declares, are no service's.
+    fn count(&mut self, key: Key, service: &str) -> Load {
         let entry = self.entries.get_mut(key).expect("just picked");
         let registration = &entry.registration;
         let position = registration
             .position(service)
-            .or_else(|| registration.position(CATCH_ALL))?;
-        let name = &registration.services[position].name;
-        self.offerings.get_mut(name).expect("declared").load += 1;
-        entry.loads[position] += 1;
+            .or_else(|| registration.position(CATCH_ALL));
         entry.load += 1;
-        Some(Load { key, position })
+        if let Some(position) = position {
+            let name = &registration.services[position].name;
+            self.offerings.get_mut(name).expect("declared").load += 1;
+            entry.loads[position] += 1;
+        }
+        Load { key, position }
     }
 
-    /// A counted call has ended.
+    /// A call has ended.
     pub fn release(&mut self, Load { key, position }: Load) {
         // Of an instance that is gone its calls went with it.
-        if let Some(entry) = self.entries.get_mut(key) {
+        let Some(entry) = self.entries.get_mut(key) else {
+            return;
+        };
+        entry.load -= 1;
+        if let Some(position) = position {
             let name = &entry.registration.services[position].name;
             self.offerings.get_mut(name).expect("declared").load -= 1;
             entry.loads[position] -= 1;
-            entry.load -= 1;
         }
     }
 }
@@ -212,18 +226,43 @@ impl Offering {
                 (member, registration.id.as_str(), registration.weight)
             }))
         });
-        let (load, weights) = (self.load + 1, self.weights.max(1));
-        let has_room = |member: Key| {
-            entries.get(member).is_some_and(|entry| {
-                let position = entry.registration.position(&self.name);
-                let own = position.map_or(0, |position| u64::from(entry.loads[position]));
-                // 5/4 of load * weight / weights, in whole numbers.
-                let share = 5 * load * u64::from(entry.registration.weight);
-                own < share.div_ceil(4 * weights).max(LOAD_FLOOR)
-            })
+        let (load, weights) = (self.load + 1, self.draw.total().max(1));
+        let of = |member: Key| {
+            let entry = entries.get(member).expect("members are registered");
+            let position = entry.registration.position(&self.name);
+            let own = position.map_or(0, |position| u64::from(entry.loads[position]));
+            (own, u64::from(entry.registration.weight))
         };
-        ring.find(key, |member| accept(member) && has_room(member))
-            .or_else(|| ring.find(key, accept))
+        let has_room = |member: Key| {
+            let (own, weight) = of(member);
+            // 5/4 of load * weight / weights, in whole numbers.
+            own < (5 * load * weight).div_ceil(4 * weights).max(LOAD_FLOOR)
+        };
+        let owner = ring.owner(key)?;
+        if accept(owner) && has_room(owner) {
+            return Some(owner);
+        }
+        let mut full: Vec<Key> = Vec::new();
+        for member in ring
+            .walk(key)
+            .filter(|member| accept(*member))
+            .take(WALK_POINTS)
+        {
+            if full.contains(&member) {
+                continue;
+            }
+            if has_room(member) {
+                return Some(member);
+            }
+            full.push(member);
+            if full.len() == WALK_MEMBERS.min(rotation.len()) {
+                break;
+            }
+        }
+        full.into_iter().min_by(|a, b| {
+            let ((load_a, weight_a), (load_b, weight_b)) = (of(*a), of(*b));
+            (load_a * weight_b).cmp(&(load_b * weight_a))
+        })
     }
 
     fn less_loaded<T>(
@@ -232,39 +271,42 @@ impl Offering {
         random: u64,
         accept: &dyn Fn(Key) -> bool,
     ) -> Option<Key> {
-        let count = self.rotation.len();
-        if count == 0 {
-            return None;
-        }
-        let (first, second) = (random >> 32, random & u64::from(u32::MAX));
-        let first = first as usize % count;
-        let first = self.acceptable(first, count, accept)?;
-        // Counted from the one after the first, so that it is another.
-        let other = second as usize % (count - 1).max(1);
-        let apart = |key| key != self.rotation.member(first) && accept(key);
-        let Some(second) = self.acceptable((first + 1 + other) % count, count, &apart) else {
-            return Some(self.rotation.member(first));
-        };
-        let (first, second) = (self.rotation.member(first), self.rotation.member(second));
+        let accepts = |it: &Drawn| accept(self.rotation.seated(it.slot));
+        let first = self.drawn(random, |random| self.draw.first(random), accepts)?;
+        let of_others = |random| self.draw.other(first, random);
+        let apart = |it: &Drawn| *it != first && accepts(it);
+        let second = self.drawn(mix(random), of_others, apart).unwrap_or(first);
+        let (first, second) = [first, second]
+            .map(|it| self.rotation.seated(it.slot))
+            .into();
         let of = |key| {
             let entry = entries.get(key).expect("members are registered");
-            (
-                u64::from(entry.load) + 1,
-                u64::from(entry.registration.weight),
-            )
+            (u64::from(entry.load), u64::from(entry.registration.weight))
         };
         let ((load_a, weight_a), (load_b, weight_b)) = (of(first), of(second));
-        Some(if load_b * weight_a < load_a * weight_b {
-            second
-        } else {
-            first
-        })
+        // Where they are equal it is the first, which was drawn by its weight alone: so calls that come
+        // one after the other are shared by weight.
+        let second_is_less = load_b * weight_a < load_a * weight_b;
+        Some(if second_is_less { second } else { first })
     }
 
-    /// The first acceptable member from a place on.
-    fn acceptable(&self, from: usize, count: usize, accept: &dyn Fn(Key) -> bool) -> Option<usize> {
-        let mut around = (from..count).chain(0..from);
-        around.find(|index| accept(self.rotation.member(*index)))
+    /// Draws until one is acceptable; after a few in vain, the first that is, from a random place on.
+    fn drawn(
+        &self,
+        random: u64,
+        draw: impl Fn(u64) -> Option<Drawn>,
+        accept: impl Fn(&Drawn) -> bool,
+    ) -> Option<Drawn> {
+        let draws = std::iter::successors(Some(random), |random| Some(mix(random.wrapping_add(1))));
+        let mut few = draws.take(DRAWS).filter_map(draw);
+        few.find(&accept).or_else(|| {
+            let count = self.rotation.len();
+            let from = (random % (count.max(1) as u64)) as usize;
+            let mut around = (from..count).chain(0..from);
+            around.find_map(|index| {
+                Some(self.draw.at_slot(self.rotation.slot(index))).filter(&accept)
+            })
+        })
     }
 }
 

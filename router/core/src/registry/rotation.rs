@@ -29,6 +29,13 @@ pub(super) struct Rotation {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Place(u32);
 
+impl Place {
+    /// A small number, which nobody else has meanwhile.
+    pub(super) fn slot(&self) -> usize {
+        self.0 as usize
+    }
+}
+
 #[derive(Debug)]
 struct Node {
     member: Key,
@@ -51,6 +58,16 @@ impl Rotation {
     /// One of the members, by a number below `len`. Which number is whose changes with every turn.
     pub(super) fn member(&self, index: usize) -> Key {
         self.nodes[self.heap[index] as usize].member
+    }
+
+    /// The member at a slot that [`Place::slot`] gave.
+    pub(super) fn seated(&self, slot: usize) -> Key {
+        self.nodes[slot].member
+    }
+
+    /// The slot of a member, by a number as for [`member`](Self::member).
+    pub(super) fn slot(&self, index: usize) -> usize {
+        self.heap[index] as usize
     }
 
     /// Adds a member, whose turn comes after that of everyone present with its weight or a higher one.

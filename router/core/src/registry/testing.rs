@@ -56,7 +56,6 @@ impl<T: Clone> Registry<T> {
             service,
             choice: named.map_or(Choice::Turn, Choice::Instance),
             excluded,
-            counted: false,
         };
         self.pick(wanted).map(|picked| (picked.key, picked.tunnel))
     }

@@ -23,6 +23,8 @@ pub struct Route {
     pub key: KeySource,
     /// How an instance is chosen; by default [`Balance::Pinned`] where there is a key, else in turn.
     pub balance: Balance,
+    /// Whether that was said, and does not follow from the key.
+    balance_said: bool,
     /// What happens to a call without a key.
     pub missing: MissingKey,
     /// The keys that there are; another one is NOT_FOUND. Empty: any. Sorted.
@@ -189,6 +191,7 @@ impl Route {
     #[must_use]
     pub fn balance(mut self, balance: Balance) -> Self {
         self.balance = balance;
+        self.balance_said = true;
         self
     }
 
@@ -232,11 +235,14 @@ impl Route {
         self
     }
 
-    /// Sets where the key stands. A route that had no key is pinned by it, unless it says otherwise later.
+    /// Sets where the key stands. A route is pinned by it, unless it says otherwise, before or later.
     #[must_use]
     pub fn keyed(mut self, key: KeySource) -> Self {
-        if matches!(self.key, KeySource::None) && self.balance == Balance::RoundRobin {
-            self.balance = Balance::Pinned;
+        if !self.balance_said {
+            self.balance = match key {
+                KeySource::None => Balance::RoundRobin,
+                _ => Balance::Pinned,
+            };
         }
         self.key = key;
         self
@@ -247,5 +253,20 @@ impl Route {
     pub fn knows(&self, key: &[u8]) -> bool {
         let declared = &self.declared;
         declared.is_empty() || declared.binary_search_by(|k| k.as_bytes().cmp(key)).is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Balance, Route};
+
+    #[test]
+    fn a_balance_that_was_said_stays_whatever_the_key_and_the_order() {
+        assert_eq!(Route::new().metadata("k").balance, Balance::Pinned);
+        for balance in [Balance::RoundRobin, Balance::LeastLoaded] {
+            let before = Route::new().balance(balance).metadata("k");
+            let after = Route::new().metadata("k").balance(balance);
+            assert_eq!((before.balance, after.balance), (balance, balance));
+        }
     }
 }

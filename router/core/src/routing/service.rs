@@ -114,18 +114,6 @@ impl ServiceRoutes {
         let own = self.methods.get(method);
         own.or((!self.only_these).then_some(&self.default))
     }
-
-    /// Whether any of its calls is placed by load, so that all of them have to be counted.
-    #[must_use]
-    pub fn counts_load(&self) -> bool {
-        let by_load = |route: &Route| {
-            matches!(
-                route.balance,
-                Balance::ConsistentHash | Balance::LeastLoaded
-            )
-        };
-        by_load(&self.default) || self.methods.values().any(by_load)
-    }
 }
 
 /// The route of a method whose request message is a `Q`.

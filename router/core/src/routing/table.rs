@@ -26,8 +26,6 @@ pub struct Destination<'a> {
     pub route: Option<&'a Route>,
     /// The key that stood in the path.
     pub key: Option<Cow<'a, str>>,
-    /// Whether the call counts as load of its instance.
-    pub counted: bool,
 }
 
 impl Routes {
@@ -76,7 +74,6 @@ impl Routes {
                 method,
                 route: None,
                 key: None,
-                counted: false,
             });
         };
         let route = routes.find(method).ok_or(PathError::UnknownMethod)?;
@@ -92,7 +89,6 @@ impl Routes {
             method,
             route: Some(route),
             key,
-            counted: routes.counts_load(),
         })
     }
 }

@@ -33,6 +33,12 @@ impl AccessLog {
         about[0].clone()
     }
 
+    /// The paths of all lines, in order.
+    pub(crate) fn paths(&self) -> Vec<String> {
+        let lines = self.0.lock().unwrap();
+        lines.iter().map(|line| line["path"].clone()).collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.lock().unwrap().len()
     }

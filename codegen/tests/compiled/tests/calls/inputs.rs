@@ -81,6 +81,7 @@ service! {
         bidirectional by_load(Ask) -> Answer as ByLoadStream;
         unary in_turn(Ask) -> Answer;
         unary without_key(Ask) -> Answer;
+        unary without_mark(Marked) -> Answer;
         unary by_path(Ask) -> Answer;
         unary by_field(Ask) -> Answer;
     }
@@ -142,6 +143,7 @@ service! {
         bidirectional text(String) -> String as TextStream;
         unary number(i32) -> i32;
         unary bytes(Vec<u8>) -> Vec<u8>;
+        unary fields(Fields) -> Fields;
     }
 }
 
