@@ -103,7 +103,6 @@ impl World<'_> {
                     None => Choice::Turn,
                 },
                 excluded: relay.tried,
-                counted: true,
             };
             let Ok(picked) = host.registry.pick(wanted) else {
                 if relay.tried.is_some() || self.is_nobody_settled(gateway, call) {
@@ -111,7 +110,7 @@ impl World<'_> {
                 }
                 return self.finish_relay(gateway, call, 14, "no-instance");
             };
-            relay.load = picked.load;
+            relay.load = Some(picked.load);
             let conn = picked.tunnel;
             self.touch_if_faulty(call, conn);
             match self.open_at(gateway, call, conn, &bytes) {
