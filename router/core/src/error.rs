@@ -2,6 +2,7 @@
 
 use crate::frame::{Breach as FrameBreach, Reset};
 use crate::message::MessageTooLarge;
+use crate::sabotage::{self, Sabotage};
 use crate::window::{Overspent, WindowOverflow};
 
 /// Why a call ended without its peer's own end.
@@ -32,7 +33,7 @@ impl CallFault {
     pub fn never_dispatched(&self) -> bool {
         match self {
             Self::Reset(reset) => reset.refused,
-            Self::Lost { sent } => !sent,
+            Self::Lost { sent } => !sent || sabotage::is(Sabotage::RetriedWhenSent),
             _ => false,
         }
     }

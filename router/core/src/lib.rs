@@ -23,6 +23,8 @@ pub mod metadata;
 pub mod percent;
 pub mod registry;
 pub mod routing;
+#[doc(hidden)]
+pub mod sabotage;
 pub mod table;
 pub mod time;
 pub mod timeout;

@@ -1,5 +1,7 @@
 //! A slab whose keys are never valid twice.
 
+use crate::sabotage::{self, Sabotage};
+
 /// A slot of a [`Table`] and which of its tenants is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
@@ -52,6 +54,13 @@ struct Slot<T> {
     /// While this slot is free: the one that was freed before it.
     next: Option<u32>,
     value: Option<T>,
+}
+
+impl<T> Slot<T> {
+    /// Whether this tenant is meant.
+    fn is_of(&self, key: Key) -> bool {
+        self.generation == key.generation || sabotage::is(Sabotage::GenerationUnchecked)
+    }
 }
 
 impl<T> Table<T> {
@@ -108,23 +117,22 @@ impl<T> Table<T> {
     /// The key's value.
     pub fn get(&self, key: Key) -> Option<&T> {
         let slot = self.slots.get(key.slot as usize)?;
-        slot.value
-            .as_ref()
-            .filter(|_| slot.generation == key.generation)
+        slot.value.as_ref().filter(|_| slot.is_of(key))
     }
 
     /// The key's value.
     pub fn get_mut(&mut self, key: Key) -> Option<&mut T> {
         let slot = self.slots.get_mut(key.slot as usize)?;
-        slot.value
-            .as_mut()
-            .filter(|_| slot.generation == key.generation)
+        if !slot.is_of(key) {
+            return None;
+        }
+        slot.value.as_mut()
     }
 
     /// Takes the key's value out.
     pub fn remove(&mut self, key: Key) -> Option<T> {
         let slot = self.slots.get_mut(key.slot as usize)?;
-        if slot.generation != key.generation {
+        if !slot.is_of(key) {
             return None;
         }
         let value = slot.value.take()?;
@@ -139,6 +147,7 @@ impl<T> Table<T> {
     /// Whether the key is in use, was once, or never was.
     pub fn tenancy(&self, key: Key) -> Tenancy {
         match self.slots.get(key.slot as usize) {
+            Some(slot) if slot.value.is_some() && slot.is_of(key) => Tenancy::Present,
             Some(slot) if key.generation == 0 || key.generation > slot.generation => Tenancy::Never,
             Some(slot) if key.generation < slot.generation => Tenancy::Past,
             Some(Slot { value: Some(_), .. }) => Tenancy::Present,

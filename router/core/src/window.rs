@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use crate::sabotage::{self, Sabotage};
 use crate::time::Time;
 
 /// The credit this side holds for one call and direction.
@@ -19,7 +20,10 @@ impl SendWindow {
     }
 
     /// Bytes that may be sent now.
-    pub const fn available(self) -> usize {
+    pub fn available(self) -> usize {
+        if sabotage::is(Sabotage::CreditIgnored) {
+            return i32::MAX as usize;
+        }
         self.0 as usize
     }
 
@@ -41,7 +45,11 @@ impl SendWindow {
             "spent {bytes} bytes of a credit of {}",
             self.0
         );
-        self.0 -= bytes as u32;
+        self.0 = if sabotage::is(Sabotage::CreditIgnored) {
+            self.0.saturating_sub(bytes as u32)
+        } else {
+            self.0 - bytes as u32
+        };
     }
 }
 
@@ -95,6 +103,9 @@ impl RecvWindow {
 
     /// The peer sent `bytes`. Fails when it had no credit for them.
     pub fn receive(&mut self, bytes: usize) -> Result<(), Overspent> {
+        if sabotage::is(Sabotage::CreditIgnored) {
+            return Ok(());
+        }
         if bytes > self.left as usize {
             return Err(Overspent {
                 sent: bytes,
@@ -106,7 +117,13 @@ impl RecvWindow {
     }
 
     /// `bytes` left for the next hop. Returns whether a grant is now due: half a window is owed.
-    pub fn consume(&mut self, bytes: usize) -> bool {
+    pub fn consume(&mut self, mut bytes: usize) -> bool {
+        if sabotage::is(Sabotage::CreditIgnored) {
+            return false;
+        }
+        if sabotage::is(Sabotage::CreditLeaked) {
+            bytes /= 2;
+        }
         self.owed += bytes as u32;
         debug_assert!(
             self.left + self.owed <= self.size,

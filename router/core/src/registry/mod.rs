@@ -33,6 +33,7 @@ pub use self::pick::{Choice, Load, PickError, Picked, Wanted};
 pub use self::registration::{CATCH_ALL, InvalidRegistration, Registration, Service, is_serving};
 pub use crate::table::Key;
 
+use crate::sabotage::{self, Sabotage};
 use crate::table::Table;
 
 use self::changes::ChangeLog;
@@ -183,6 +184,9 @@ impl<T: Clone> Registry<T> {
 
     /// Gives an instance no more calls, for good. `false`: stale key, or it drains already.
     pub fn set_draining(&mut self, key: Key) -> bool {
+        if sabotage::is(Sabotage::OpenAfterDrain) {
+            return false;
+        }
         let Some(entry) = self.entries.get_mut(key).filter(|entry| !entry.draining) else {
             return false;
         };
@@ -239,7 +243,7 @@ impl<T: Clone> Registry<T> {
         if old.identity != new.identity {
             return Err(RegisterError::PermissionDenied { id: new.id.clone() });
         }
-        if old.epoch >= new.epoch {
+        if old.epoch >= new.epoch && !sabotage::is(Sabotage::EpochUnchecked) {
             let id = new.id.clone();
             return Err(RegisterError::AlreadyExists {
                 id,

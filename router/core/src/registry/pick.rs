@@ -4,6 +4,7 @@ use super::draw::Drawn;
 use super::registration::CATCH_ALL;
 use super::ring::{Ring, mix};
 use super::{Entry, Key, Offering, Registry};
+use crate::sabotage::{self, Sabotage};
 use crate::table::Table;
 
 /// What a call wants of the registry.
@@ -105,7 +106,11 @@ impl<T: Clone> Registry<T> {
     pub fn pick(&mut self, wanted: Wanted<'_>) -> Result<Picked<T>, PickError> {
         let service = wanted.service;
         let accept = |key| Some(key) != wanted.excluded;
-        let key = match wanted.choice {
+        let choice = match wanted.choice {
+            Choice::Instance(_) if sabotage::is(Sabotage::PinIgnored) => Choice::Turn,
+            choice => choice,
+        };
+        let key = match choice {
             Choice::Instance(id) => {
                 let key = self.named(service, id).ok_or(PickError::NoInstance)?;
                 accept(key).then_some(key)
@@ -197,6 +202,9 @@ impl<T: Clone> Registry<T> {
 
     /// A call has ended.
     pub fn release(&mut self, Load { key, position }: Load) {
+        if sabotage::is(Sabotage::LoadLeaked) {
+            return;
+        }
         // Of an instance that is gone its calls went with it.
         let Some(entry) = self.entries.get_mut(key) else {
             return;

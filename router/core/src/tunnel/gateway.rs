@@ -15,6 +15,7 @@ use crate::descriptors::Announced;
 use crate::error::{HandoverError, OpenError, TunnelError};
 use crate::frame::encode_open;
 use crate::metadata::is_forwarded_request;
+use crate::sabotage::{self, Sabotage};
 use crate::table::Key;
 use crate::time::Time;
 
@@ -128,7 +129,8 @@ impl Tunnel<Gateway> {
         data: Bytes,
         half_close: bool,
     ) -> Result<Key, OpenError> {
-        if self.phase != Phase::Live {
+        let draining = self.phase == Phase::Draining && sabotage::is(Sabotage::OpenAfterDrain);
+        if self.phase != Phase::Live && !draining {
             return Err(OpenError::NotLive);
         }
         if self.calls.len() >= self.peer.max_calls as usize {

@@ -21,6 +21,7 @@ use crate::call::{Call, Over, Received, RecvState, SendState};
 use crate::config::Config;
 use crate::error::{CallFault, TunnelError};
 use crate::frame::{Deframer, Reset};
+use crate::sabotage::{self, Sabotage};
 use crate::table::{Key, Table};
 use crate::time::Time;
 use crate::window::Growth;
@@ -234,6 +235,7 @@ impl<R: Role> Tunnel<R> {
         let received = call.recv.take(max);
         if let Received::Data(data) = &received
             && call.takes_credit()
+            && !sabotage::is(Sabotage::CreditOnReceipt)
             && call.recv.window.consume(data.len())
             && !call.recv.grant_due
         {
@@ -269,6 +271,9 @@ impl<R: Role> Tunnel<R> {
     /// Gives a call's key back. A call that has not ended is reset.
     pub fn release(&mut self, key: Key) {
         self.reset(key, reset_code::CANCEL);
+        if sabotage::is(Sabotage::SlotLeaked) {
+            return;
+        }
         if let Some(Call {
             deadline: Some(at), ..
         }) = self.calls.remove(key)
@@ -316,6 +321,9 @@ impl<R: Role> Tunnel<R> {
             && at <= now
         {
             self.deadlines.pop_first();
+            if sabotage::is(Sabotage::DeadlineIgnored) {
+                continue;
+            }
             self.expire(key);
         }
         R::give_up_descriptors(self, now);
@@ -411,7 +419,9 @@ impl<R: Role> Tunnel<R> {
             }
         }
         // What was not sent never is: its calls may have been sent elsewhere by then.
-        self.lanes.clear();
+        if !sabotage::is(Sabotage::SentAfterClose) {
+            self.lanes.clear();
+        }
         self.grants.clear();
         self.deadlines.clear();
         self.handover.clear();

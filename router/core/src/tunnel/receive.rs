@@ -5,6 +5,7 @@ use bytes::Bytes;
 use crate::call::{Over, RecvState};
 use crate::error::{Breach, CallFault, TunnelError};
 use crate::frame::{DecodeError, Frame, Inbound, Limits};
+use crate::sabotage::{self, Sabotage};
 use crate::table::Key;
 use crate::time::Time;
 
@@ -85,6 +86,9 @@ impl<R: Role> Tunnel<R> {
         }
         match self.apply(key, frame) {
             Ok(()) => Ok(()),
+            Err(CallFault::Reset(_)) if R::RESPONDS && sabotage::is(Sabotage::KeptAfterReset) => {
+                Ok(())
+            }
             Err(fault @ CallFault::Reset(_)) => {
                 self.fail(key, fault);
                 self.finish(key, Over::ByPeer);
@@ -118,7 +122,12 @@ impl<R: Role> Tunnel<R> {
             call.recv.on_start(Some(start)).map_err(CallFault::Breach)?;
         }
         if !frame.data.is_empty() {
+            let len = frame.data.len();
             call.recv.on_data(frame.seq, frame.data)?;
+            if sabotage::is(Sabotage::CreditOnReceipt) && call.recv.window.consume(len) {
+                call.recv.grant_due = true;
+                self.grants.push_back(key);
+            }
         }
         let ends = frame.end.is_some();
         if let Some(end) = frame.end {

@@ -9,6 +9,7 @@ use crate::config::{CHUNK, SMALL};
 use crate::error::{Breach, CallFault, OpenError};
 use crate::frame::{Flags, FrameHeader};
 use crate::metadata::entry_size;
+use crate::sabotage::{self, Sabotage};
 use crate::table::Key;
 use crate::time::Time;
 
@@ -119,11 +120,16 @@ impl<R: Role> Tunnel<R> {
         }
         let room = self.lanes.queued() < self.config.tunnel_queue;
         let small = part.data.len() <= SMALL && part.data.len() <= call.send.window.available();
-        let at_once = call.send.queue.is_empty() && (part.data.is_empty() || (small && room));
+        let first = call.send.queue.is_empty() || sabotage::is(Sabotage::LanesReordered);
+        let at_once = first && (part.data.is_empty() || (small && room));
         let end_at = part.end.unwrap_or(fields.len());
         let id = call.id;
         if part.start {
             call.send.state = SendState::Open;
+        }
+        let lost = part.end.is_some() && part.data.is_empty() && !part.start && !R::RESPONDS;
+        if lost && sabotage::is(Sabotage::HalfCloseLost) {
+            return;
         }
         if at_once {
             let flags = flags(part.start, part.end.is_some());
@@ -152,6 +158,15 @@ impl<R: Role> Tunnel<R> {
             self.lanes.frame(&header, &fields[..end_at], &[]);
         }
         call.send.queue.push(part.data);
+        if part.end.is_some() && sabotage::is(Sabotage::EndBeforeData) {
+            let header = FrameHeader {
+                id,
+                flags: flags(false, true),
+                ..FrameHeader::default()
+            };
+            self.lanes.frame(&header, &fields[end_at..], &[]);
+            return self.end_sent(key);
+        }
         if part.end.is_some() {
             call.send.state = SendState::Ending;
             call.send.end = Some(Bytes::copy_from_slice(&fields[end_at..]));
@@ -179,6 +194,23 @@ impl<R: Role> Tunnel<R> {
             return 0;
         }
         let data = call.send.queue.pop(CHUNK.min(call.send.window.available()));
+        if sabotage::is(Sabotage::ChunkDropped) && data.len() == CHUNK {
+            call.send.window.spend(data.len());
+            call.send.passed += data.len();
+            self.enlist(key);
+            self.tell_writable(key);
+            return CHUNK;
+        }
+        let twice =
+            sabotage::is(Sabotage::ChunkTwice) && data.len() <= call.send.window.available() / 2;
+        if twice {
+            let header = FrameHeader {
+                id: call.id,
+                seq: call.send.next_data(data.len()),
+                ..FrameHeader::default()
+            };
+            self.lanes.chunk(batch, &header, &[], data.clone());
+        }
         let seq = call.send.next_data(data.len());
         let end = call
             .send
@@ -212,6 +244,9 @@ impl<R: Role> Tunnel<R> {
     }
 
     pub(super) fn write_reset(&mut self, id: u64, code: u32, refused: bool) {
+        if sabotage::is(Sabotage::ResetLost) && !refused {
+            return;
+        }
         let flags = if refused {
             Flags::RESET | Flags::REFUSED
         } else {
