@@ -5,6 +5,11 @@
 //!
 //! - [`frame`]: gateways, instances and clients made of `grpcrouter-core` alone, on a network of byte
 //!   streams in memory.
+//! - [`net`]: the real libraries, with real HTTP/2, on hosts and links of turmoil.
 
+pub mod net;
 pub mod oracle;
 pub mod plan;
+mod report;
+
+pub use report::Report;
