@@ -80,7 +80,12 @@ impl Client {
     /// The calls of the plan that are still to be made, and when.
     fn due(&self) -> Vec<(u32, Time)> {
         self.world.with(|state, _| {
-            let all = state.ledger.records().iter().zip(0..);
+            let all = state
+                .ledger
+                .records()
+                .iter()
+                .zip(0..)
+                .take(self.world.planned);
             let own = all.filter(|(record, call)| {
                 let begun = record.is_open() || record.outcome().is_some();
                 !begun && state.ledger.plan(*call).client == self.number

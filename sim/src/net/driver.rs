@@ -31,9 +31,10 @@ struct Probe {
     done: bool,
 }
 
-/// Runs all phases. Gives how many faults were counted, and how many began.
-pub(super) fn drive(sim: &mut Sim<'_>, world: &Arc<World>, plan: &Plan) -> (usize, usize) {
-    let mut faults = Faults::new(world.clone(), plan);
+/// Runs all phases. Gives how many faults were counted: none
+/// begins but where a call is open on what it hits.
+pub(super) fn drive(sim: &mut Sim<'_>, world: &Arc<World>, plan: &Plan, print: bool) -> usize {
+    let mut faults = Faults::new(world.clone(), plan, print);
     let end = START + plan.options.span;
     while world.now() < end {
         faults.tick(sim);
@@ -42,7 +43,7 @@ pub(super) fn drive(sim: &mut Sim<'_>, world: &Arc<World>, plan: &Plan) -> (usiz
     faults.heal(sim);
     live(sim, world, &mut faults);
     rest(sim, world);
-    (faults.counted, faults.started)
+    faults.counted
 }
 
 fn step(sim: &mut Sim<'_>, world: &Arc<World>) {
@@ -155,10 +156,7 @@ fn rest(sim: &mut Sim<'_>, world: &Arc<World>) {
             let Some(gateway) = &host.gateway else {
                 continue;
             };
-            let (calls, tunnels) = (
-                gateway.gauges().calls.get(),
-                gateway.gauges().tunnels.get(),
-            );
+            let (calls, tunnels) = (gateway.gauges().calls.get(), gateway.gauges().tunnels.get());
             let instances = world.options.instances;
             if calls != 0 || tunnels != instances || gateway.instances() != instances {
                 left.push(format!(

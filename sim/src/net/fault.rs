@@ -28,6 +28,8 @@ pub(super) struct Faults {
     world: Arc<World>,
     rng: Rng,
     network: Network,
+    /// Whether each is printed as it begins.
+    print: bool,
     /// Not begun, by time; one that finds no call open waits for the next.
     waiting: Vec<FaultPlan>,
     /// What is to be done when, in order.
@@ -35,20 +37,19 @@ pub(super) struct Faults {
     scheduled: u64,
     /// That hit something on which a call was open.
     pub(super) counted: usize,
-    pub(super) started: usize,
 }
 
 impl Faults {
-    pub(super) fn new(world: Arc<World>, plan: &Plan) -> Self {
+    pub(super) fn new(world: Arc<World>, plan: &Plan, print: bool) -> Self {
         Self {
             network: Network::new(world.clone()),
             world,
             rng: Rng::with_seed(plan.seed ^ 0x6a09_e667_f3bc_c908),
+            print,
             waiting: plan.faults.clone(),
             agenda: BTreeMap::new(),
             scheduled: 0,
             counted: 0,
-            started: 0,
         }
     }
 
@@ -67,7 +68,10 @@ impl Faults {
         for fault in due as Vec<_> {
             match self.begin(sim, fault) {
                 Some(number) => {
-                    self.started += 1;
+                    if self.print {
+                        let until = (now + fault.length).as_micros() as f64 / 1e3;
+                        println!("{} until {until:.3} ms", fault.kind);
+                    }
                     self.counted += 1;
                     self.world.with(|state, now| {
                         state.ledger.world(now, Edge::World, What::Fault, number);
@@ -87,7 +91,6 @@ impl Faults {
         }
         self.network.heal(sim);
         self.world.with(|state, now| {
-            state.touches.heal();
             state.handler_stalls.clear();
             state.client_stalls.clear();
             state.ledger.world(now, Edge::World, What::Healed, 0);
@@ -223,7 +226,9 @@ impl Faults {
     fn begin_at_host(&mut self, sim: &mut Sim<'_>, fault: &FaultPlan) -> Option<u64> {
         let kind = fault.kind;
         let nodes = Node::all(&self.world.options).into_iter();
-        let mut nodes: Vec<_> = nodes.filter(|node| self.has_calls(Hit::Host(*node))).collect();
+        let mut nodes: Vec<_> = nodes
+            .filter(|node| self.has_calls(Hit::Host(*node)))
+            .collect();
         nodes.retain(|node| match (kind, node) {
             (_, Node::Rival(_) | Node::Server(_)) => false,
             (FaultKind::Crash | FaultKind::Bounce, _)

@@ -74,9 +74,7 @@ impl Service<Request<RequestBody>> for Probe {
 
     fn call(&mut self, request: Request<RequestBody>) -> Self::Future {
         let (parts, body) = request.into_parts();
-        let answer = self
-            .clone()
-            .answer(parts.headers, Incoming::Routed(body));
+        let answer = self.clone().answer(parts.headers, Incoming::Routed(body));
         Box::pin(async { Ok(answer.await) })
     }
 }
@@ -289,7 +287,9 @@ impl Work {
         loop {
             let stall = |state: &mut super::world::State, now| {
                 let until = state.handler_stalls.get(&self.call);
-                until.filter(|until| **until > now).map(|until| *until - now)
+                until
+                    .filter(|until| **until > now)
+                    .map(|until| *until - now)
             };
             let Some(left) = self.world.with(stall) else {
                 return;

@@ -147,13 +147,7 @@ fn instance_config(world: &World, number: usize, epoch: u64) -> InstanceConfig {
     }
 }
 
-async fn serve(
-    world: &Arc<World>,
-    number: usize,
-    slot: usize,
-    config: InstanceConfig,
-    dial: Dial,
-) {
+async fn serve(world: &Arc<World>, number: usize, slot: usize, config: InstanceConfig, dial: Dial) {
     let service = Probe {
         world: world.clone(),
         instance: number,

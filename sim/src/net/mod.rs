@@ -61,7 +61,7 @@ pub fn run(plan: &Plan, settings: Settings) -> Report {
     }
     let world = Arc::new(World::new(plan.seed, options, ledger, touches));
     let mut sim = build(&world);
-    let (faults, _) = driver::drive(&mut sim, &world, plan);
+    let faults = driver::drive(&mut sim, &world, plan, settings.print);
     let report = world.with(|state, _| {
         let violations = state.ledger.violations().to_vec();
         let about = |call| state.ledger.trace.about(call, SHOWN);

@@ -175,7 +175,9 @@ impl Network {
 
     fn crash(&mut self, sim: &mut Sim<'_>, node: Node) {
         let links = Link::all(&self.world.options).into_iter();
-        let own: Vec<_> = links.filter(|link| link.0 == node || link.1 == node).collect();
+        let own: Vec<_> = links
+            .filter(|link| link.0 == node || link.1 == node)
+            .collect();
         // The network says goodbye for a process that ends; not if nothing of it gets through.
         for link in &own {
             self.link(sim, *link, |state| {

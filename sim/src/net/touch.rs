@@ -109,11 +109,6 @@ impl Touches {
         }
     }
 
-    /// Nothing is felt any longer.
-    pub(super) fn heal(&mut self) {
-        self.shadows.clear();
-    }
-
     fn touch(&mut self, ledger: &mut Ledger, now: Time, call: u32, shadow: Shadow) {
         let path = &mut self.paths[call as usize];
         if path.may(shadow.hit) {

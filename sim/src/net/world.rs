@@ -25,6 +25,8 @@ pub(super) const TICK: Duration = Duration::from_millis(5);
 pub(super) struct World {
     pub(super) seed: u64,
     pub(super) options: Options,
+    /// How many calls the plan has; those after them are the driver's.
+    pub(super) planned: usize,
     /// The beginning of the present step, in microseconds.
     step_us: AtomicU64,
     /// Whether a host runs, rather than the driver.
@@ -90,6 +92,7 @@ impl World {
         let instances = (0..options.instances * 2).map(|_| InstanceHost::default());
         Self {
             seed,
+            planned: ledger.records().len(),
             step_us: AtomicU64::new(0),
             stepping: AtomicBool::new(false),
             state: Mutex::new(State {
@@ -147,7 +150,8 @@ impl World {
             state.seeds += 1;
             state.seeds
         });
-        self.seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        self.seed
+            .wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     }
 }
 
