@@ -167,8 +167,10 @@ impl Drop for Run {
                     running.remove(&self.call);
                 }
             }
-            if !self.finished {
-                state.ledger.handler_cancelled(now, self.call);
+            match &mut state.killed {
+                Some(killed) => killed.push((self.call, self.finished)),
+                None if self.finished => {}
+                None => state.ledger.handler_cancelled(now, self.call),
             }
         });
     }

@@ -71,7 +71,7 @@ pub(super) async fn gateway(world: Arc<World>, number: usize) -> Result {
     let tunnels = Port::bind(world.clone(), node, TUNNELS).await?;
     let drain = world.with(|state, _| {
         let host = &mut state.gateways[number];
-        host.ended = false;
+        host.ended = None;
         host.gateway = Some(gateway.clone());
         host.drain = Arc::default();
         host.drain.clone()
@@ -81,14 +81,14 @@ pub(super) async fn gateway(world: Arc<World>, number: usize) -> Result {
     tokio::spawn(async move { tunnelled.serve_tunnels(tunnels).await });
     drain.notified().await;
     gateway.drain().await;
-    world.with(|state, _| state.gateways[number].ended = true);
+    world.with(|state, now| state.gateways[number].ended = Some(now));
     std::future::pending().await
 }
 
 /// An instance, or an agent, that dials all gateways.
 pub(super) async fn instance(world: Arc<World>, number: usize) -> Result {
     let epoch = world.with(|state, _| {
-        state.instances[number].ended = false;
+        state.instances[number].ended = None;
         state.next_epoch()
     });
     let dial = Dial {
@@ -101,7 +101,7 @@ pub(super) async fn instance(world: Arc<World>, number: usize) -> Result {
     } else {
         serve(&world, number, number, config, dial).await;
     }
-    world.with(|state, _| state.instances[number].ended = true);
+    world.with(|state, now| state.instances[number].ended = Some(now));
     std::future::pending().await
 }
 

@@ -178,6 +178,15 @@ impl Links {
         }
     }
 
+    /// A process has ended: what it was connected to is reset.
+    pub(super) fn reset(&mut self, gone: Node) {
+        for end in self.ends.values_mut().filter(|end| end.remote == gone) {
+            end.cut_after = Some(0);
+            wake(&mut end.reader);
+            wake(&mut end.writer);
+        }
+    }
+
     /// An end of a connection is gone without the other one's hearing of it.
     pub(super) fn deafen(&mut self, id: u64) {
         if let Some(end) = self.ends.get_mut(&id) {

@@ -87,20 +87,20 @@ impl Network {
             Change::Fast(link) => self.slow(sim, link, |n| n - 1),
             Change::Drip(link, on) => self.world.with(|state, _| state.links.drip(link, on)),
             Change::Uncut(end) => self.world.with(|state, _| state.links.cut(end, None)),
-            Change::Crash(node) => self.crash(sim, node),
-            Change::Stop(node) => self.stop(sim, node),
+            Change::Crash(node) => self.stop(sim, node, false),
+            Change::Stop(node) => self.stop(sim, node, true),
             Change::Start(node) => self.start(sim, node),
             Change::Drain(node) => self.drain(node),
             Change::Rival(instance, later) => {
                 self.world
                     .with(|state, _| state.rivals[instance] = Some(later));
-                sim.bounce(Node::Rival(instance).to_string());
+                self.bounce(sim, Node::Rival(instance));
                 // Superseded, it must not come back before its rival has gone.
                 *self.down.entry(Node::Instance(instance)).or_default() += 1;
             }
             Change::NoRival(instance) => {
                 self.world.with(|state, _| state.rivals[instance] = None);
-                sim.bounce(Node::Rival(instance).to_string());
+                self.bounce(sim, Node::Rival(instance));
                 self.unclaim(Node::Instance(instance));
             }
         }
@@ -109,10 +109,15 @@ impl Network {
     /// Brings up what has stopped by itself: it drained, or was superseded.
     pub(super) fn supervise(&mut self, sim: &mut Sim<'_>) {
         for node in Node::all(&self.world.options) {
-            let ended = self.world.with(|state, _| match node {
-                Node::Gateway(n) => state.gateways[n].ended,
-                Node::Instance(n) => state.instances[n].ended,
-                _ => false,
+            let grace = super::hop(&self.world.options) * 2;
+            let ended = self.world.with(|state, now| {
+                let ended = match node {
+                    Node::Gateway(n) => state.gateways[n].ended,
+                    Node::Instance(n) => state.instances[n].ended,
+                    _ => None,
+                };
+                // Its last words are on their way.
+                ended.is_some_and(|ended| now >= ended + grace)
             });
             if ended && self.down.get(&node).is_none_or(|n| *n == 0) {
                 self.bounce(sim, node);
@@ -173,30 +178,12 @@ impl Network {
         }
     }
 
-    fn crash(&mut self, sim: &mut Sim<'_>, node: Node) {
-        let links = Link::all(&self.world.options).into_iter();
-        let own: Vec<_> = links
-            .filter(|link| link.0 == node || link.1 == node)
-            .collect();
-        // The network says goodbye for a process that ends; not if nothing of it gets through.
-        for link in &own {
-            self.link(sim, *link, |state| {
-                state.parted = state.parted.map(|n| n + 1);
-            });
-        }
-        self.stop(sim, node);
-        for link in own {
-            self.link(sim, link, |state| {
-                state.parted = state.parted.map(|n| n - 1);
-            });
-        }
-    }
-
-    fn stop(&mut self, sim: &mut Sim<'_>, node: Node) {
+    /// Keeps a host down; `told` are those that it was connected to.
+    fn stop(&mut self, sim: &mut Sim<'_>, node: Node, told: bool) {
         *self.down.entry(node).or_default() += 1;
         self.draining.remove(&node);
         for node in Self::machine(node) {
-            sim.crash(node.to_string());
+            self.kill(sim, node, told);
         }
         if let Node::Client(client) = node {
             self.world.with(|state, now| {
@@ -205,6 +192,39 @@ impl Network {
                         state.ledger.abandoned(now, call);
                     }
                 }
+            });
+        }
+    }
+
+    /// Ends a process. In which order tokio then drops its tasks depends on how many the whole program has
+    /// spawned before: so nothing of it gets through, and what the others are told is told in order.
+    fn kill(&mut self, sim: &mut Sim<'_>, node: Node, told: bool) {
+        let links = Link::all(&self.world.options).into_iter();
+        let own: Vec<_> = links
+            .filter(|link| link.0 == node || link.1 == node)
+            .collect();
+        for link in &own {
+            self.link(sim, *link, |state| {
+                state.parted = state.parted.map(|n| n + 1)
+            });
+        }
+        self.world.with(|state, _| state.killed = Some(Vec::new()));
+        sim.crash(node.to_string());
+        self.world.with(|state, now| {
+            let mut runs = state.killed.take().unwrap_or_default();
+            runs.sort_unstable();
+            for (call, finished) in runs {
+                if !finished {
+                    state.ledger.handler_cancelled(now, call);
+                }
+            }
+            if told {
+                state.links.reset(node);
+            }
+        });
+        for link in own {
+            self.link(sim, link, |state| {
+                state.parted = state.parted.map(|n| n - 1)
             });
         }
     }
@@ -225,13 +245,14 @@ impl Network {
     fn bounce(&mut self, sim: &mut Sim<'_>, node: Node) {
         self.draining.remove(&node);
         for node in Self::machine(node) {
+            self.kill(sim, node, true);
             sim.bounce(node.to_string());
         }
         self.world.with(|state, now| {
             // It says itself when it stops; until it runs it has not.
             match node {
-                Node::Gateway(n) => state.gateways[n].ended = false,
-                Node::Instance(n) => state.instances[n].ended = false,
+                Node::Gateway(n) => state.gateways[n].ended = None,
+                Node::Instance(n) => state.instances[n].ended = None,
                 _ => {}
             }
             state

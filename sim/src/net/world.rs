@@ -44,6 +44,8 @@ pub(super) struct State {
     pub(super) instances: Vec<InstanceHost>,
     /// Handlers that run, by instance.
     pub(super) handlers: Vec<BTreeMap<u32, u32>>,
+    /// While a process is being ended: the calls of its handlers, and whether they had given a status.
+    pub(super) killed: Option<Vec<(u32, bool)>>,
     /// Until when the handler of a call does nothing, and until when its client reads nothing.
     pub(super) handler_stalls: BTreeMap<u32, Time>,
     pub(super) client_stalls: BTreeMap<u32, Time>,
@@ -73,8 +75,8 @@ pub(super) struct GatewayHost {
     pub(super) gateway: Option<Gateway>,
     /// Asks it to drain.
     pub(super) drain: Arc<Notify>,
-    /// It drained, and stands still.
-    pub(super) ended: bool,
+    /// It drained, and stands still since then.
+    pub(super) ended: Option<Time>,
 }
 
 /// An instance's host, as the driver sees it.
@@ -82,8 +84,8 @@ pub(super) struct GatewayHost {
 pub(super) struct InstanceHost {
     /// Of the latest process.
     pub(super) handle: Option<InstanceHandle>,
-    /// It drained or was refused, and stands still.
-    pub(super) ended: bool,
+    /// It drained or was refused, and stands still since then.
+    pub(super) ended: Option<Time>,
 }
 
 impl World {
@@ -102,6 +104,7 @@ impl World {
                 gateways: gateways.collect(),
                 instances: instances.collect(),
                 handlers: vec![BTreeMap::new(); options.instances],
+                killed: None,
                 handler_stalls: BTreeMap::new(),
                 client_stalls: BTreeMap::new(),
                 cancels: BTreeMap::new(),
