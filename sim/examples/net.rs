@@ -1,8 +1,8 @@
-//! Runs seeds at the network level: `cargo run --release --example net -- FIRST COUNT [TIMES] [trace]`.
+//! Runs seeds at the network level: `cargo run --release --example net -- FIRST COUNT [TIMES [LOSS]] [trace]`.
 //!
 //! Says what each seed found, and the medians.
 
-use grpcrouter_sim::net::{Settings, run};
+use grpcrouter_sim::net::{Settings, run, run_lossy};
 use grpcrouter_sim::plan::{Options, Plan};
 
 fn main() {
@@ -17,7 +17,10 @@ fn main() {
         let plan = Plan::draw(seed, Options::net, None);
         let mut hash = None;
         for _ in 0..number(2, 1) {
-            let report = run(&plan, settings);
+            let report = match numbers.get(3) {
+                None => run(&plan, settings),
+                Some(loss) => run_lossy(&plan, settings, *loss as u8),
+            };
             if hash.replace(report.hash).is_some_and(|h| h != report.hash) {
                 println!("seed {seed}: another hash");
             }

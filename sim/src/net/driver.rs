@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use grpcrouter_core::Time;
 use turmoil::Sim;
+use turmoil_net::EnterGuard;
 
 use crate::oracle::{Outcome, Rule};
 use crate::plan::{CallPlan, Handler, Kind, Plan};
@@ -33,20 +34,26 @@ struct Probe {
 
 /// Runs all phases. Gives how many faults were counted: none
 /// begins but where a call is open on what it hits.
-pub(super) fn drive(sim: &mut Sim<'_>, world: &Arc<World>, plan: &Plan, print: bool) -> usize {
+pub(super) fn drive(
+    sim: &mut Sim<'_>,
+    world: &Arc<World>,
+    guard: Option<&EnterGuard>,
+    plan: &Plan,
+    print: bool,
+) -> usize {
     let mut faults = Faults::new(world.clone(), plan, print);
     let end = START + plan.options.span;
     while world.now() < end {
         faults.tick(sim);
-        step(sim, world);
+        step(sim, world, guard);
     }
     faults.heal(sim);
-    live(sim, world, &mut faults);
-    rest(sim, world);
+    live(sim, world, guard, &mut faults);
+    rest(sim, world, guard);
     faults.counted
 }
 
-fn step(sim: &mut Sim<'_>, world: &Arc<World>) {
+fn step(sim: &mut Sim<'_>, world: &Arc<World>, guard: Option<&EnterGuard>) {
     world.with(|state, _| state.links.tick());
     world.step(|| {
         // Hosts run for ever: an error is one in the making of the simulation.
@@ -54,10 +61,13 @@ fn step(sim: &mut Sim<'_>, world: &Arc<World>) {
             panic!("a host cannot run: {error}");
         }
     });
+    if let (Some(air), Some(guard)) = (&world.air, guard) {
+        air.tick(guard, world.now(), &world.options);
+    }
 }
 
 /// From each client, each instance answers within the time.
-fn live(sim: &mut Sim<'_>, world: &Arc<World>, faults: &mut Faults) {
+fn live(sim: &mut Sim<'_>, world: &Arc<World>, guard: Option<&EnterGuard>, faults: &mut Faults) {
     let healed = world.now();
     let options = &world.options;
     let clients = 0..options.clients;
@@ -76,7 +86,7 @@ fn live(sim: &mut Sim<'_>, world: &Arc<World>, faults: &mut Faults) {
             attend(world, probe);
         }
         faults.supervise(sim);
-        step(sim, world);
+        step(sim, world, guard);
     }
     for probe in probes.iter().filter(|probe| !probe.done) {
         world.with(|state, now| {
@@ -145,10 +155,10 @@ fn probe_plan(client: usize, instance: usize) -> CallPlan {
 }
 
 /// Everything ends by itself, and nothing is left.
-fn rest(sim: &mut Sim<'_>, world: &Arc<World>) {
+fn rest(sim: &mut Sim<'_>, world: &Arc<World>, guard: Option<&EnterGuard>) {
     let limit = world.now() + REST;
     while world.now() < limit && !is_at_rest(world) {
-        step(sim, world);
+        step(sim, world, guard);
     }
     world.with(|state, now| {
         let mut left = Vec::new();

@@ -3,7 +3,7 @@
 //!
 //! - [`driver`](self): `driver` steps the simulation, `fault` chooses what each fault hits, `network` does it.
 //! - `hosts` are the router's processes, `client` and `call` the callers, `handler` what every call reaches.
-//! - `wire` is the network behind the libraries' listener and dialer; `stream` and `link` are where faults
+//! - `wire` is the network behind the libraries' listener and dialer, `lossy` another one; `stream` and `link` are where faults
 //!   get at a connection, and where the trace sees every segment.
 //! - `touch` knows which calls a fault may have hurt, and `world` is what all of them share.
 //!
@@ -17,6 +17,7 @@ mod fault;
 mod handler;
 mod hosts;
 mod link;
+mod lossy;
 mod network;
 mod node;
 mod stream;
@@ -51,6 +52,16 @@ pub struct Settings {
 
 /// Runs a plan, on this thread.
 pub fn run(plan: &Plan, settings: Settings) -> Report {
+    run_over(plan, settings, None)
+}
+
+/// Runs a plan over turmoil-net's sockets, which count bytes, and send again what the network loses: that
+/// many packets of a hundred.
+pub fn run_lossy(plan: &Plan, settings: Settings, loss: u8) -> Report {
+    run_over(plan, settings, Some(loss))
+}
+
+fn run_over(plan: &Plan, settings: Settings, loss: Option<u8>) -> Report {
     let options = plan.options.clone();
     let trace = Trace::new(settings.whole_trace, settings.print);
     let ledger = Ledger::new(&plan.calls, bounds(&options), trace);
@@ -59,9 +70,12 @@ pub fn run(plan: &Plan, settings: Settings) -> Report {
     for call in &plan.calls {
         touches.add(call.client, call.pinned);
     }
-    let world = Arc::new(World::new(plan.seed, options, ledger, touches));
+    let entered = loss.map(|loss| lossy::Air::enter(&options, plan.seed, loss));
+    let (air, guard) = entered.unzip();
+    let world = Arc::new(World::new(plan.seed, options, ledger, touches, air));
+    // Dropped before the guard: sockets are closed on the network that they are of.
     let mut sim = build(&world);
-    let faults = driver::drive(&mut sim, &world, plan, settings.print);
+    let faults = driver::drive(&mut sim, &world, guard.as_ref(), plan, settings.print);
     let report = world.with(|state, _| {
         let violations = state.ledger.violations().to_vec();
         let about = |call| state.ledger.trace.about(call, SHOWN);

@@ -135,6 +135,12 @@ impl Network {
     fn link(&mut self, sim: &Sim<'_>, link: Link, change: impl FnOnce(&mut State)) {
         let state = self.links.entry(link).or_default();
         change(state);
+        if let Some(air) = &self.world.air {
+            // Nothing waits on this network: what is held is lost, and sent again.
+            let parted = state.parted.map(|n| n > 0 || state.held > 0);
+            air.part(link.0, link.1, parted[0]);
+            return air.part(link.1, link.0, parted[1]);
+        }
         let (a, b) = (link.0.to_string(), link.1.to_string());
         // What was held goes out; then the other faults' part again.
         sim.release(a.as_str(), b.as_str());
@@ -160,6 +166,9 @@ impl Network {
     fn slow(&mut self, sim: &Sim<'_>, link: Link, change: impl FnOnce(u32) -> u32) {
         let state = self.links.entry(link).or_default();
         state.slow = change(state.slow);
+        if let Some(air) = &self.world.air {
+            return air.slow(link, state.slow > 0);
+        }
         let (a, b) = (link.0.to_string(), link.1.to_string());
         let options = &self.world.options;
         if state.slow > 0 {

@@ -16,6 +16,7 @@ use crate::oracle::Ledger;
 use crate::plan::Options;
 
 use super::link::Links;
+use super::lossy::Air;
 use super::touch::Touches;
 
 /// How long a step of the simulation is.
@@ -25,6 +26,8 @@ pub(super) const TICK: Duration = Duration::from_millis(5);
 pub(super) struct World {
     pub(super) seed: u64,
     pub(super) options: Options,
+    /// The network, where it is one that loses packets.
+    pub(super) air: Option<Air>,
     /// How many calls the plan has; those after them are the driver's.
     pub(super) planned: usize,
     /// The beginning of the present step, in microseconds.
@@ -89,11 +92,18 @@ pub(super) struct InstanceHost {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, options: Options, ledger: Ledger, touches: Touches) -> Self {
+    pub(super) fn new(
+        seed: u64,
+        options: Options,
+        ledger: Ledger,
+        touches: Touches,
+        air: Option<Air>,
+    ) -> Self {
         let gateways = (0..options.gateways).map(|_| GatewayHost::default());
         let instances = (0..options.instances * 2).map(|_| InstanceHost::default());
         Self {
             seed,
+            air,
             planned: ledger.records().len(),
             step_us: AtomicU64::new(0),
             stepping: AtomicBool::new(false),
