@@ -29,17 +29,20 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crate::Report;
-use crate::oracle::{Bounds, Ledger, Trace};
+use crate::oracle::{Bounds, Ledger, Outcome, Trace};
 use crate::plan::{Options, Plan};
 
 use handler::PIECE;
 use hosts::SERVER_WINDOW;
 use node::Node;
-use touch::Touches;
+use touch::{Hit, Touches};
 use world::{TICK, World};
 
 /// Events shown about each violation, of each edge.
 const SHOWN: usize = 40;
+
+/// Longer than any run.
+const FOREVER: Duration = Duration::from_secs(3_600);
 
 /// How a run is watched.
 #[derive(Debug, Clone, Copy, Default)]
@@ -73,11 +76,26 @@ fn run_over(plan: &Plan, settings: Settings, loss: Option<u8>) -> Report {
     let entered = loss.map(|loss| lossy::Air::enter(&options, plan.seed, loss));
     let (air, guard) = entered.unzip();
     let world = Arc::new(World::new(plan.seed, options, ledger, touches, air));
+    if loss.is_some() {
+        // A connection is given up where too much of it is lost in a row.
+        let late = world.options.heartbeat * 2 + hosts::DIAL + hop(&world.options) * 24;
+        world.with(|state, now| {
+            let (ledger, ever) = (&mut state.ledger, now + FOREVER);
+            state
+                .touches
+                .begin(ledger, now, Hit::Everything, ever, late);
+        });
+    }
     // Dropped before the guard: sockets are closed on the network that they are of.
     let mut sim = build(&world);
     let faults = driver::drive(&mut sim, &world, guard.as_ref(), plan, settings.print);
     let report = world.with(|state, _| {
         let violations = state.ledger.violations().to_vec();
+        if settings.print {
+            let records = state.ledger.records().iter();
+            let ok = records.filter(|record| record.outcome() == Some(&Outcome::Ok));
+            println!("{} calls ended OK", ok.count());
+        }
         let about = |call| state.ledger.trace.about(call, SHOWN);
         Report {
             seed: plan.seed,
@@ -108,7 +126,7 @@ fn build<'a>(world: &Arc<World>) -> turmoil::Sim<'a> {
         .rng_seed(world.seed)
         .epoch(SystemTime::UNIX_EPOCH)
         .tick_duration(TICK)
-        .simulation_duration(Duration::from_secs(3_600))
+        .simulation_duration(FOREVER)
         .min_message_latency(options.latency)
         .max_message_latency(options.latency + options.jitter)
         .tcp_capacity((options.link_bytes / stream::SEGMENT).clamp(16, 256))

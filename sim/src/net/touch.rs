@@ -15,6 +15,8 @@ pub(super) enum Hit {
     Link(Link),
     /// A host.
     Host(Node),
+    /// The whole network.
+    Everything,
 }
 
 /// Where a call goes, as far as it is known.
@@ -124,6 +126,7 @@ impl Path {
         let gateway = |g| self.gateway.is_none_or(|gateway| gateway == g);
         let instance = |i| self.instance.is_none_or(|instance| instance == i);
         match hit {
+            Hit::Everything => true,
             Hit::Host(Node::Gateway(g)) => gateway(g),
             Hit::Host(Node::Instance(i) | Node::Server(i) | Node::Rival(i)) => instance(i),
             Hit::Host(Node::Client(c)) => self.client == c,
@@ -141,7 +144,7 @@ impl Path {
         let at_gateway = self.gateway.is_some();
         let at_instance = self.instance.is_some();
         let known = match hit {
-            Hit::Host(Node::Client(_)) => true,
+            Hit::Everything | Hit::Host(Node::Client(_)) => true,
             Hit::Host(Node::Gateway(_)) | Hit::Link(Link(Node::Gateway(_), Node::Client(_))) => {
                 at_gateway
             }

@@ -95,9 +95,9 @@ impl Options {
             gateways: weighted(rng, &[(3, 1), (2, 2)]),
             instances: rng.usize(1..=3),
             clients: rng.usize(1..=2),
-            calls: rng.usize(22..=30),
-            fault_count: rng.usize(26..=40),
-            span: Duration::from_millis(rng.u64(3_000..6_000)),
+            calls: rng.usize(26..=36),
+            fault_count: rng.usize(22..=32),
+            span: Duration::from_millis(rng.u64(5_000..9_000)),
             latency: Duration::from_micros(latency_us),
             // The network counts it in whole milliseconds.
             jitter: Duration::from_millis(rng.u64(..=latency_us / 500)),
