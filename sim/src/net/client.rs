@@ -124,7 +124,7 @@ impl Client {
         self.world.with(|state, now| {
             state
                 .touches
-                .to_gateway(&mut state.ledger, now, call, gateway);
+                .goes_to_gateway(&mut state.ledger, now, call, gateway);
         });
     }
 

@@ -8,7 +8,7 @@ use grpcrouter_core::Time;
 use turmoil::Sim;
 use turmoil_net::EnterGuard;
 
-use crate::oracle::{Outcome, Rule};
+use crate::oracle::{Outcome, Record, Rule};
 use crate::plan::{CallPlan, Handler, Kind, Plan};
 
 use super::client::START;
@@ -194,7 +194,7 @@ fn rest(sim: &mut Sim<'_>, world: &Arc<World>, guard: Option<&EnterGuard>) {
 
 fn is_at_rest(world: &Arc<World>) -> bool {
     world.with(|state, _| {
-        let open = state.ledger.records().iter().any(|r| r.is_open());
+        let open = state.ledger.records().iter().any(Record::is_open);
         let instances = world.options.instances;
         let whole = state.gateways.iter().all(|host| {
             host.gateway.as_ref().is_some_and(|gateway| {

@@ -144,7 +144,7 @@ impl Run {
     fn begin(world: Arc<World>, call: u32, instance: usize) -> Self {
         world.with(|state, now| {
             let slack = state.touches.slack(call);
-            state.touches.to_instance(call, instance);
+            state.touches.came_to_instance(call, instance);
             state.ledger.handler_started(now, call, instance, slack);
             *state.handlers[instance].entry(call).or_default() += 1;
         });

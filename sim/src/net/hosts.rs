@@ -1,7 +1,7 @@
 //! The processes of a run: gateways, instances, agents and the servers behind them.
 
 use std::error::Error;
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -243,19 +243,14 @@ async fn send_body(mut body: Outgoing, mut send: h2::SendStream<Bytes>) {
 }
 
 /// Sends as the peer's window opens; none when the stream is gone.
-pub(super) fn send_data(
-    send: &mut h2::SendStream<Bytes>,
-    mut data: Bytes,
-) -> impl Future<Output = Option<()>> {
-    async move {
-        while !data.is_empty() {
-            send.reserve_capacity(data.len());
-            while send.capacity() == 0 {
-                poll_fn(|cx| send.poll_capacity(cx)).await?.ok()?;
-            }
-            let piece = data.split_to(data.len().min(send.capacity()));
-            send.send_data(piece, false).ok()?;
+pub(super) async fn send_data(send: &mut h2::SendStream<Bytes>, mut data: Bytes) -> Option<()> {
+    while !data.is_empty() {
+        send.reserve_capacity(data.len());
+        while send.capacity() == 0 {
+            poll_fn(|cx| send.poll_capacity(cx)).await?.ok()?;
         }
-        Some(())
+        let piece = data.split_to(data.len().min(send.capacity()));
+        send.send_data(piece, false).ok()?;
     }
+    Some(())
 }

@@ -89,7 +89,7 @@ fn run_over(plan: &Plan, settings: Settings, loss: Option<u8>) -> Report {
     // Dropped before the guard: sockets are closed on the network that they are of.
     let mut sim = build(&world);
     let faults = driver::drive(&mut sim, &world, guard.as_ref(), plan, settings.print);
-    let report = world.with(|state, _| {
+    world.with(|state, _| {
         let violations = state.ledger.violations().to_vec();
         if settings.print {
             let records = state.ledger.records().iter();
@@ -107,8 +107,7 @@ fn run_over(plan: &Plan, settings: Settings, loss: Option<u8>) -> Report {
             events: violations.iter().map(|v| about(v.call)).collect(),
             violations,
         }
-    });
-    report
+    })
 }
 
 /// Of everything that happens in a seed's run, to the last byte of every segment.

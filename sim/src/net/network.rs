@@ -214,7 +214,7 @@ impl Network {
             .collect();
         for link in &own {
             self.link(sim, *link, |state| {
-                state.parted = state.parted.map(|n| n + 1)
+                state.parted = state.parted.map(|n| n + 1);
             });
         }
         self.world.with(|state, _| state.killed = Some(Vec::new()));
@@ -233,7 +233,7 @@ impl Network {
         });
         for link in own {
             self.link(sim, link, |state| {
-                state.parted = state.parted.map(|n| n - 1)
+                state.parted = state.parted.map(|n| n - 1);
             });
         }
     }

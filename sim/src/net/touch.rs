@@ -73,7 +73,13 @@ impl Touches {
     }
 
     /// Its client tries a gateway.
-    pub(super) fn to_gateway(&mut self, ledger: &mut Ledger, now: Time, call: u32, gateway: usize) {
+    pub(super) fn goes_to_gateway(
+        &mut self,
+        ledger: &mut Ledger,
+        now: Time,
+        call: u32,
+        gateway: usize,
+    ) {
         self.paths[call as usize].gateway = Some(gateway);
         self.shadows.retain(|shadow| shadow.until > now);
         for shadow in self.shadows.clone() {
@@ -82,7 +88,7 @@ impl Touches {
     }
 
     /// It came to an instance.
-    pub(super) fn to_instance(&mut self, call: u32, instance: usize) {
+    pub(super) fn came_to_instance(&mut self, call: u32, instance: usize) {
         self.paths[call as usize].instance = Some(instance);
     }
 
