@@ -141,7 +141,8 @@ impl Stream {
             at += n as u64;
         }
         let base = base(self.call, self.direction, self.index as u32);
-        let mut at = at - PREFIX;
+        // Where the room ends within the prefix, nothing of the body is written.
+        let mut at = at.saturating_sub(PREFIX);
         while !out.is_empty() {
             let word = word(base, at / 8).to_le_bytes();
             let from = (at % 8) as usize;
