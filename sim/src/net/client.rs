@@ -98,7 +98,16 @@ impl Client {
     /// A connection that takes calls, of which this call is told where it goes. None: that gateway cannot be
     /// reached; the next attempt is at another one.
     pub(super) async fn requests(&self, call: u32) -> Option<SendRequest<Bytes>> {
-        let mut state = self.state.lock().await;
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(_) => {
+                // Another call dials, wherever that is: what is in its way is in this one's too.
+                self.world.with(|state, now| {
+                    state.touches.goes_on(&mut state.ledger, now, call);
+                });
+                self.state.lock().await
+            }
+        };
         if let Some(live) = state.live.clone() {
             if live.alive.load(Ordering::Relaxed) {
                 self.goes_to(call, live.gateway);

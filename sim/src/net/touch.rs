@@ -81,6 +81,11 @@ impl Touches {
         gateway: usize,
     ) {
         self.paths[call as usize].gateway = Some(gateway);
+        self.goes_on(ledger, now, call);
+    }
+
+    /// What is felt on its path, as far as that is known, is in its way.
+    pub(super) fn goes_on(&mut self, ledger: &mut Ledger, now: Time, call: u32) {
         self.shadows.retain(|shadow| shadow.until > now);
         for shadow in self.shadows.clone() {
             self.touch(ledger, now, call, shadow);
