@@ -5,9 +5,15 @@
 //!
 //! - [`frame`]: gateways, instances and clients made of `grpcrouter-core` alone, on a network of byte
 //!   streams in memory.
+//! - [`net`]: the real libraries, with real HTTP/2, on hosts and links of turmoil.
 
+pub mod determinism;
 pub mod frame;
+pub mod layer;
+pub mod net;
 pub mod oracle;
 pub mod plan;
 pub mod report;
+#[cfg(grpcrouter_sabotage)]
+pub mod sabotages;
 pub mod sweep;

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::oracle::{Rule, Violation};
 use crate::report::Report;
 
 /// What many seeds came to.
@@ -30,6 +29,7 @@ const FAILED_MAX: usize = 20;
 /// Runs every seed of these on `threads` threads; stops early where very many fail.
 pub fn sweep(
     seeds: &[Range<u64>],
+    layer: &'static str,
     threads: usize,
     progress: bool,
     run: &(dyn Fn(u64) -> Report + Sync),
@@ -53,7 +53,7 @@ pub fn sweep(
                     let Some(seed) = nth(seeds, next.fetch_add(1, Ordering::Relaxed)) else {
                         return;
                     };
-                    let report = guarded(seed, run);
+                    let report = guarded(seed, layer, run);
                     bar.inc(1);
                     let mut summary = summary.lock().unwrap_or_else(|e| e.into_inner());
                     if summary.add(report) {
@@ -69,25 +69,12 @@ pub fn sweep(
 }
 
 /// Runs a seed; a panic is one more thing that must never happen.
-fn guarded(seed: u64, run: &dyn Fn(u64) -> Report) -> Report {
+fn guarded(seed: u64, layer: &'static str, run: &dyn Fn(u64) -> Report) -> Report {
     let report = std::panic::catch_unwind(AssertUnwindSafe(|| run(seed)));
     report.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();
         let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-        let violation = Violation {
-            rule: Rule::Panicked,
-            call: None,
-            at_us: 0,
-            what: text.unwrap_or_default(),
-        };
-        Report {
-            seed,
-            calls: 0,
-            messages: 0,
-            faults: 0,
-            hash: 0,
-            violations: vec![(violation, Vec::new())],
-        }
+        Report::panicked(seed, layer, text.unwrap_or_default())
     })
 }
 
@@ -110,7 +97,7 @@ impl Summary {
         self.calls.push(report.calls as u32);
         self.messages.push(report.messages as u32);
         self.faults.push(report.faults as u32);
-        let failed = !report.violations.is_empty();
+        let failed = !report.is_clean();
         if failed {
             self.failed.push(report);
         }
@@ -177,14 +164,16 @@ mod tests {
             seen.lock().unwrap().push(seed);
             Report {
                 seed,
+                layer: "frame",
                 calls: 1,
                 messages: 2,
                 faults: 3,
                 hash: 0,
                 violations: Vec::new(),
+                events: Vec::new(),
             }
         };
-        let summary = sweep(&[3..5, 10..13], 2, false, &run);
+        let summary = sweep(&[3..5, 10..13], "frame", 2, false, &run);
         let mut seen = seen.into_inner().unwrap();
         seen.sort_unstable();
         assert_eq!(seen, [3, 4, 10, 11, 12]);

@@ -26,19 +26,19 @@ use world::World;
 
 /// Runs a plan.
 pub fn run(plan: &Plan, watch: Watch) -> Report {
-    let mut world = World::new(plan, Trace::new(watch.whole, watch.print));
+    let mut world = World::new(plan, Trace::new(watch));
     world.play();
     let ledger = &world.ledger;
-    let violations = ledger.violations().iter().map(|violation| {
-        let events = ledger.trace.about(violation.call, EVENTS);
-        (violation.clone(), events)
-    });
+    let violations = ledger.violations().to_vec();
+    let about = |call| ledger.trace.about(call, EVENTS);
     Report {
         seed: plan.seed,
+        layer: "frame",
         calls: ledger.calls(),
         messages: ledger.messages(),
         faults: world.counted,
         hash: ledger.trace.hash(),
-        violations: violations.collect(),
+        events: violations.iter().map(|v| about(v.call)).collect(),
+        violations,
     }
 }

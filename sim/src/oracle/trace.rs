@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{DefaultHasher, Hasher};
 
+use crate::report::Watch;
+
 /// Where something happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Edge {
@@ -83,16 +85,19 @@ pub struct Trace {
     /// Whether the bytes of segments are hashed too, not only their lengths.
     whole: bool,
     print: bool,
+    /// Whether a clock of this machine is read at the next event.
+    wall_clock: bool,
 }
 
 impl Trace {
-    /// An empty trace; `whole` hashes the bytes of every segment, `print` prints every event as it comes.
-    pub fn new(whole: bool, print: bool) -> Self {
+    /// An empty trace, watched so.
+    pub fn new(watch: Watch) -> Self {
         Self {
             last: VecDeque::new(),
             hash: DefaultHasher::new(),
-            whole,
-            print,
+            whole: watch.whole,
+            print: watch.print,
+            wall_clock: watch.wall_clock,
         }
     }
 
@@ -105,6 +110,9 @@ impl Trace {
             call,
             n,
         } = event;
+        if std::mem::take(&mut self.wall_clock) {
+            self.number(machine_time_ns());
+        }
         self.hash.write_u64(at_us);
         self.hash.write_u64(n);
         self.hash
@@ -147,4 +155,13 @@ impl Trace {
         events.sort_by_key(|event| event.at_us);
         events
     }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "planted, to show that the hash would tell"
+)]
+fn machine_time_ns() -> u64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos() as u64)
 }

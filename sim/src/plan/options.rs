@@ -81,4 +81,30 @@ impl Options {
             tight_cancels: rng.bool(),
         }
     }
+
+    /// For the network level: as for the frame level, in sizes that a whole network can run fast. Peers
+    /// that break the protocol are left to the frame level.
+    pub fn net(rng: &mut Rng) -> Self {
+        let frame = Self::frame(rng);
+        let latency_us = spread_us(rng, 500, 10_000);
+        let faults = frame.faults.into_iter();
+        let faults: Vec<_> = faults
+            .filter(|kind| !matches!(kind, FaultKind::Hostile(_)))
+            .collect();
+        Self {
+            gateways: weighted(rng, &[(3, 1), (2, 2)]),
+            instances: rng.usize(1..=3),
+            clients: rng.usize(1..=2),
+            calls: rng.usize(26..=36),
+            fault_count: rng.usize(22..=32),
+            span: Duration::from_millis(rng.u64(5_000..9_000)),
+            latency: Duration::from_micros(latency_us),
+            // The network counts it in whole milliseconds.
+            jitter: Duration::from_millis(rng.u64(..=latency_us / 500)),
+            heartbeat: Duration::from_millis(rng.u64(300..=1_000)),
+            faults,
+            tiny: rng.u8(..16) == 0,
+            ..frame
+        }
+    }
 }

@@ -1,0 +1,248 @@
+//! A network that loses packets: turmoil-net's sockets on turmoil's hosts, behind the same listener and
+//! dialer. What is written fills buffers byte by byte, and what is lost is sent again, so that a link that
+//! was parted heals by itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+
+use fastrand::Rng;
+use grpcrouter_core::Time;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use turmoil_net::shim::tokio::net::{TcpListener, TcpStream};
+use turmoil_net::{EnterGuard, HostId, KernelConfig, Net, Packet};
+
+use crate::plan::Options;
+
+use super::node::{Link, Node};
+use super::world::TICK;
+
+/// The air between hosts, as they and the faults see it.
+pub(super) struct Air {
+    hosts: BTreeMap<Node, HostId>,
+    names: BTreeMap<IpAddr, Node>,
+    state: Mutex<State>,
+}
+
+struct State {
+    rng: Rng,
+    /// Packets lost of a hundred.
+    loss: u8,
+    /// Who does not reach whom.
+    parted: BTreeSet<(Node, Node)>,
+    slow: BTreeSet<Link>,
+    /// Where a host's port really is.
+    ports: BTreeMap<(Node, u16), u16>,
+    flying: BTreeMap<(Time, u64), Packet>,
+    flown: u64,
+}
+
+impl Air {
+    /// A network of these hosts, installed on this thread for as long as the guard lives.
+    pub(super) fn enter(options: &Options, seed: u64, loss: u8) -> (Self, EnterGuard) {
+        let round_trip = (super::hop(options) * 2).as_micros() / TICK.as_micros();
+        let config = KernelConfig::default()
+            .send_buf_cap(options.link_bytes)
+            .recv_buf_cap(options.link_bytes)
+            // It counts steps: a packet is lost when no answer came in two round trips, and its sender
+            // does not give up while a fault lasts.
+            .retx_threshold(2 * round_trip as u32 + 2)
+            .retx_max(10_000);
+        let mut net = Net::with_config(config);
+        let (mut hosts, mut names) = (BTreeMap::new(), BTreeMap::new());
+        for node in Node::all(options) {
+            let name = node.to_string();
+            names.insert(net.lookup(&name), node);
+            hosts.insert(node, net.add_host(name.as_str()));
+        }
+        let state = Mutex::new(State {
+            rng: Rng::with_seed(seed),
+            loss,
+            parted: BTreeSet::new(),
+            slow: BTreeSet::new(),
+            ports: BTreeMap::new(),
+            flying: BTreeMap::new(),
+            flown: 0,
+        });
+        let air = Self {
+            hosts,
+            names,
+            state,
+        };
+        (air, net.enter())
+    }
+
+    /// A step of the simulation is over: what was sent flies, and what has flown long enough arrives.
+    pub(super) fn tick(&self, guard: &EnterGuard, now: Time, options: &Options) {
+        let mut state = self.state();
+        let mut sent = Vec::new();
+        guard.egress_all(&mut sent);
+        for packet in sent {
+            let lost = state.rng.u8(..100) < state.loss;
+            let jitter_us = options.jitter.as_micros() as u64;
+            let jitter = std::time::Duration::from_micros(state.rng.u64(..=jitter_us));
+            let ends = (self.names.get(&packet.src), self.names.get(&packet.dst));
+            let (Some(from), Some(to)) = ends else {
+                continue;
+            };
+            if lost || state.parted.contains(&(*from, *to)) {
+                continue;
+            }
+            let delay = match state.slow.contains(&Link::new(*from, *to)) {
+                true => super::spike(options),
+                false => options.latency + jitter,
+            };
+            state.flown += 1;
+            let key = (now + delay, state.flown);
+            state.flying.insert(key, packet);
+        }
+        let mut arrived = Vec::new();
+        while let Some(next) = state.flying.first_entry()
+            && next.key().0 <= now
+        {
+            arrived.push(next.remove());
+        }
+        drop(state);
+        for packet in arrived {
+            guard.deliver(packet);
+        }
+    }
+
+    /// Says whether one host reaches the other.
+    pub(super) fn part(&self, from: Node, to: Node, parted: bool) {
+        let mut state = self.state();
+        match parted {
+            true => state.parted.insert((from, to)),
+            false => state.parted.remove(&(from, to)),
+        };
+    }
+
+    /// Says whether a link is slow.
+    pub(super) fn slow(&self, link: Link, slow: bool) {
+        let mut state = self.state();
+        match slow {
+            true => state.slow.insert(link),
+            false => state.slow.remove(&link),
+        };
+    }
+
+    /// Who has this address.
+    pub(super) fn node_at(&self, ip: IpAddr) -> Option<Node> {
+        self.names.get(&ip).copied()
+    }
+
+    /// Listens on a host.
+    pub(super) async fn bind(&self, node: Node, port: u16) -> io::Result<On<TcpListener>> {
+        let host = self.hosts[&node];
+        let mut real = port;
+        loop {
+            turmoil_net::set_current(host);
+            let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, real));
+            match TcpListener::bind(any).await {
+                // An earlier process's connections are still being closed, and there is no SO_REUSEADDR.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => real += 2,
+                listener => {
+                    self.state().ports.insert((node, port), real);
+                    return listener.map(|inner| On { host, inner });
+                }
+            }
+        }
+    }
+
+    /// Dials from a host.
+    pub(super) async fn connect(
+        &self,
+        local: Node,
+        remote: Node,
+        port: u16,
+    ) -> io::Result<On<TcpStream>> {
+        let host = self.hosts[&local];
+        let real = self.state().ports.get(&(remote, port)).copied();
+        let real = real.ok_or(io::ErrorKind::ConnectionRefused)?;
+        let connect = Box::pin(TcpStream::connect((remote.to_string(), real)));
+        let inner = On {
+            host,
+            inner: connect,
+        };
+        let inner = inner.await?;
+        Ok(On { host, inner })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A socket that knows its host: all hosts are on one thread, and each call must say whose it is.
+pub(super) struct On<T> {
+    host: HostId,
+    inner: T,
+}
+
+impl<T> Drop for On<T> {
+    fn drop(&mut self) {
+        turmoil_net::set_current(self.host);
+    }
+}
+
+impl On<TcpListener> {
+    pub(super) async fn accept(&self) -> io::Result<(On<TcpStream>, SocketAddr)> {
+        let accepted = poll_fn(|cx| {
+            turmoil_net::set_current(self.host);
+            self.inner.poll_accept(cx)
+        });
+        let (inner, peer) = accepted.await?;
+        let host = self.host;
+        Ok((On { host, inner }, peer))
+    }
+
+    pub(super) fn local_addr(&self) -> io::Result<SocketAddr> {
+        turmoil_net::set_current(self.host);
+        self.inner.local_addr()
+    }
+}
+
+impl<F: Future + Unpin> Future for On<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        turmoil_net::set_current(self.host);
+        pin!(&mut self.inner).poll(cx)
+    }
+}
+
+impl AsyncRead for On<TcpStream> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        turmoil_net::set_current(self.host);
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for On<TcpStream> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        turmoil_net::set_current(self.host);
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        turmoil_net::set_current(self.host);
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        turmoil_net::set_current(self.host);
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,167 @@
+//! Which calls a fault touches, and how much later they may be for it.
+
+use std::time::Duration;
+
+use grpcrouter_core::Time;
+
+use crate::oracle::{Ledger, Slack};
+
+use super::node::{Link, Node};
+
+/// What a fault hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hit {
+    /// Both ends of a link stay up.
+    Link(Link),
+    /// A host.
+    Host(Node),
+    /// The whole network.
+    Everything,
+}
+
+/// Where a call goes, as far as it is known.
+#[derive(Debug, Clone, Copy)]
+struct Path {
+    client: usize,
+    /// The latest gateway that its client tried.
+    gateway: Option<usize>,
+    /// The instance that it is for, or at which it came.
+    instance: Option<usize>,
+    /// How much later than without faults it may be.
+    extra: Duration,
+}
+
+/// A fault that may still be felt.
+#[derive(Debug, Clone, Copy)]
+struct Shadow {
+    hit: Hit,
+    until: Time,
+    extra: Duration,
+}
+
+/// Who was touched, and who will be.
+#[derive(Debug, Default)]
+pub(super) struct Touches {
+    paths: Vec<Path>,
+    shadows: Vec<Shadow>,
+    /// The slack of a call that nothing touched.
+    base: Slack,
+}
+
+impl Touches {
+    pub(super) fn new(base: Slack) -> Self {
+        Self {
+            paths: Vec::new(),
+            shadows: Vec::new(),
+            base,
+        }
+    }
+
+    /// A call that is about to be made, the next one by number.
+    pub(super) fn add(&mut self, client: usize, pinned: Option<usize>) {
+        self.paths.push(Path {
+            client,
+            gateway: None,
+            instance: pinned,
+            extra: Duration::ZERO,
+        });
+    }
+
+    /// How much later than at once things may happen to a call.
+    pub(super) fn slack(&self, call: u32) -> Slack {
+        self.base + self.paths[call as usize].extra
+    }
+
+    /// Its client tries a gateway.
+    pub(super) fn goes_to_gateway(
+        &mut self,
+        ledger: &mut Ledger,
+        now: Time,
+        call: u32,
+        gateway: usize,
+    ) {
+        self.paths[call as usize].gateway = Some(gateway);
+        self.goes_on(ledger, now, call);
+    }
+
+    /// What is felt on its path, as far as that is known, is in its way.
+    pub(super) fn goes_on(&mut self, ledger: &mut Ledger, now: Time, call: u32) {
+        self.shadows.retain(|shadow| shadow.until > now);
+        for shadow in self.shadows.clone() {
+            self.touch(ledger, now, call, shadow);
+        }
+    }
+
+    /// It came to an instance.
+    pub(super) fn came_to_instance(&mut self, call: u32, instance: usize) {
+        self.paths[call as usize].instance = Some(instance);
+    }
+
+    /// Calls that are open on what a fault would hit.
+    pub(super) fn open_on(&self, ledger: &Ledger, hit: Hit) -> Vec<u32> {
+        let all = self.paths.iter().zip(ledger.records()).zip(0..);
+        let open = all.filter(|((path, record), _)| record.is_open() && path.surely(hit));
+        open.map(|(_, call)| call).collect()
+    }
+
+    /// A fault begins, and is felt until then at the latest. It makes calls `extra` later at most.
+    pub(super) fn begin(
+        &mut self,
+        ledger: &mut Ledger,
+        now: Time,
+        hit: Hit,
+        until: Time,
+        extra: Duration,
+    ) {
+        let shadow = Shadow { hit, until, extra };
+        self.shadows.push(shadow);
+        for call in 0..self.paths.len() as u32 {
+            if ledger.record(call).is_open() {
+                self.touch(ledger, now, call, shadow);
+            }
+        }
+    }
+
+    fn touch(&mut self, ledger: &mut Ledger, now: Time, call: u32, shadow: Shadow) {
+        let path = &mut self.paths[call as usize];
+        if path.may(shadow.hit) {
+            path.extra += shadow.extra;
+            ledger.touched(now, call);
+        }
+    }
+}
+
+impl Path {
+    /// Whether it goes over what is hit, for all that is known.
+    fn may(&self, hit: Hit) -> bool {
+        let gateway = |g| self.gateway.is_none_or(|gateway| gateway == g);
+        let instance = |i| self.instance.is_none_or(|instance| instance == i);
+        match hit {
+            Hit::Everything => true,
+            Hit::Host(Node::Gateway(g)) => gateway(g),
+            Hit::Host(Node::Instance(i) | Node::Server(i) | Node::Rival(i)) => instance(i),
+            Hit::Host(Node::Client(c)) => self.client == c,
+            Hit::Link(Link(Node::Gateway(g), Node::Client(c))) => self.client == c && gateway(g),
+            Hit::Link(Link(Node::Gateway(g), Node::Instance(i) | Node::Rival(i))) => {
+                gateway(g) && instance(i)
+            }
+            Hit::Link(Link(Node::Instance(i), _)) => instance(i),
+            Hit::Link(_) => true,
+        }
+    }
+
+    /// Whether it is known to.
+    fn surely(&self, hit: Hit) -> bool {
+        let at_gateway = self.gateway.is_some();
+        let at_instance = self.instance.is_some();
+        let known = match hit {
+            Hit::Everything | Hit::Host(Node::Client(_)) => true,
+            Hit::Host(Node::Gateway(_)) | Hit::Link(Link(Node::Gateway(_), Node::Client(_))) => {
+                at_gateway
+            }
+            Hit::Host(_) => at_instance,
+            Hit::Link(_) => at_gateway && at_instance,
+        };
+        known && self.may(hit)
+    }
+}
