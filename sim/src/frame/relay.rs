@@ -105,7 +105,7 @@ impl World<'_> {
                 excluded: relay.tried,
             };
             let Ok(picked) = host.registry.pick(wanted) else {
-                if relay.tried.is_some() || self.is_nobody_settled(gateway, call) {
+                if self.is_nobody_settled(gateway, call) {
                     self.touch(call);
                 }
                 return self.finish_relay(gateway, call, 14, "no-instance");
@@ -235,7 +235,7 @@ impl World<'_> {
         };
         // A second try passes bytes again that the client was already told of.
         let passed = end.tunnel.take_passed(key);
-        let passed = passed.min(relay.received - relay.released);
+        let passed = passed.min(relay.received.saturating_sub(relay.released));
         if passed > 0 {
             relay.released += passed;
             let (client, bytes) = (relay.client, passed as u32);
@@ -262,7 +262,7 @@ impl World<'_> {
                     self.send_frame(client, 1, Frame::Head);
                 }
                 Received::Data(bytes) => {
-                    relay.credit -= bytes.len() as u32;
+                    relay.credit = relay.credit.saturating_sub(bytes.len() as u32);
                     self.send_frame(client, 1, Frame::Data { call, bytes });
                 }
                 Received::End(trailers) => {

@@ -71,7 +71,7 @@ impl Options {
             call_window,
             call_window_max: call_window * growth,
             reader_window: kib(rng, &[(2, 2), (2, 16), (3, 64)]),
-            link_bytes: kib(rng, &[(1, 32), (2, 256), (1, 8 * 1024)]) as usize,
+            link_bytes: kib(rng, &[(1, 4), (1, 32), (2, 256), (1, 8 * 1024)]) as usize,
             heartbeat: Duration::from_millis(rng.u64(400..900)),
             fragmented: weighted(rng, &[(2, 0), (2, 20), (1, 200)]),
             faults: FaultKind::some(rng),
