@@ -9,6 +9,7 @@ use prost::Message;
 
 use crate::plan::Hostility;
 
+use super::instance::InstanceTunnel;
 use super::link::ConnId;
 use super::wire::Piece;
 use super::world::World;
@@ -31,7 +32,12 @@ impl World<'_> {
         let Some((conn, id, call)) = self.rng.choice(calls) else {
             return 0;
         };
-        let from = self.rng.usize(..2);
+        let mut from = self.rng.usize(..2);
+        // An OPEN that comes before the true one would be the first, not the second.
+        let runs = |end: &InstanceTunnel| end.runs.values().any(|run| run.call == call);
+        if how == Hostility::HeadTwice && !self.instance_ends[conn].as_deref().is_some_and(runs) {
+            from = 0;
+        }
         let frame = Forged {
             id,
             ..Forged::default()
