@@ -8,9 +8,10 @@ use grpcrouter_core::sabotage::{self, Sabotage};
 use crate::layer::Layer;
 use crate::oracle::Rule;
 use crate::report::{Report, Watch};
+use crate::sweep::guarded;
 
 /// Seeds in which each is to be caught, all of them among those of every check.
-pub const SEEDS: Range<u64> = 0..400;
+pub const SEEDS: Range<u64> = 0..10_000;
 
 /// Which rule catches what.
 const CAUGHT_BY: [(Sabotage, Rule); 20] = [
@@ -24,7 +25,7 @@ const CAUGHT_BY: [(Sabotage, Rule); 20] = [
     (Sabotage::ChunkTwice, Rule::Reordered),
     (Sabotage::ResetLost, Rule::Leaked),
     (Sabotage::KeptAfterReset, Rule::Zombie),
-    (Sabotage::GenerationUnchecked, Rule::Corrupted),
+    (Sabotage::GenerationUnchecked, Rule::Unjustified),
     (Sabotage::EpochUnchecked, Rule::Misrouted),
     (Sabotage::HeartbeatIgnored, Rule::Unavailable),
     (Sabotage::DeadlineIgnored, Rule::Late),
@@ -58,12 +59,23 @@ pub fn run(layer: Layer, seed: u64, sabotage: Sabotage, watch: Watch) -> Report 
 /// # Errors
 /// Names those that no seed catches, or only a panic or another rule.
 pub fn check() -> Result<Vec<String>> {
+    // A sabotage may also make something panic, which would only fill the screen.
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let judged = judge();
+    std::panic::set_hook(hook);
+    judged
+}
+
+fn judge() -> Result<Vec<String>> {
     let mut caught = Vec::new();
     let mut missed = Vec::new();
     for (sabotage, rule) in CAUGHT_BY {
         let mut others = Vec::new();
         let found = SEEDS.clone().find_map(|seed| {
-            let report = run(Layer::Frame, seed, sabotage, Watch::default());
+            let report = guarded(seed, Layer::Frame.name(), &|seed| {
+                run(Layer::Frame, seed, sabotage, Watch::default())
+            });
             let by_rule = report.violations.iter().find(|found| found.rule == rule);
             others.extend(report.violations.iter().map(|found| found.rule));
             by_rule.map(|found| (seed, found.to_string()))

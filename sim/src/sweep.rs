@@ -69,7 +69,7 @@ pub fn sweep(
 }
 
 /// Runs a seed; a panic is one more thing that must never happen.
-fn guarded(seed: u64, layer: &'static str, run: &dyn Fn(u64) -> Report) -> Report {
+pub fn guarded(seed: u64, layer: &'static str, run: &dyn Fn(u64) -> Report) -> Report {
     let report = std::panic::catch_unwind(AssertUnwindSafe(|| run(seed)));
     report.unwrap_or_else(|panic| {
         let text = panic.downcast_ref::<String>().cloned();

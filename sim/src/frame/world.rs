@@ -76,6 +76,8 @@ pub(super) struct World<'a> {
     pub(super) instance_ends: Vec<Option<Box<InstanceTunnel>>>,
     /// By connection: a fault may still end it.
     pub(super) sick: Vec<bool>,
+    /// By connection: frames on it that broke the rules of a call.
+    pub(super) breaches: Vec<u32>,
     /// By connection: when each end of a client's connection last heard of the other.
     pub(super) heard: Vec<[Time; 2]>,
     /// By link: when a fault was last on it.
@@ -127,6 +129,7 @@ impl<'a> World<'a> {
             gateway_ends: Vec::new(),
             instance_ends: Vec::new(),
             sick: Vec::new(),
+            breaches: Vec::new(),
             heard: Vec::new(),
             last_fault: Vec::new(),
             behind_fault: Vec::new(),
@@ -229,6 +232,7 @@ impl<'a> World<'a> {
         self.gateway_ends.push(None);
         self.instance_ends.push(None);
         self.sick.push(false);
+        self.breaches.push(0);
         self.heard.push([self.now; 2]);
         self.ledger
             .world(self.now, Edge::World, What::Dialled, host as u64);
