@@ -43,7 +43,9 @@ pub enum Mode {
 }
 
 /// What a mode cannot be made of: one line that says what is wrong, where, and how to mend it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+///
+/// `Debug` prints the same, so that a `main` that returns it reads well.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModeError {
     /// No mode, or another word.
@@ -92,6 +94,12 @@ pub enum ModeError {
         /// The gateway.
         gateway: Target,
     },
+}
+
+impl fmt::Debug for ModeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// A word in an error, or that there is none.
