@@ -28,6 +28,13 @@ pub fn exit(result: Result<()>) -> ExitCode {
     let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
+    eprintln!("error: {}", line(&*error));
+    ExitCode::FAILURE
+}
+
+/// An error and what caused it, in one line.
+#[must_use]
+pub fn line(error: &dyn Error) -> String {
     let mut line = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -37,6 +44,5 @@ pub fn exit(result: Result<()>) -> ExitCode {
         }
         cause = error.source();
     }
-    eprintln!("error: {line}");
-    ExitCode::FAILURE
+    line
 }
