@@ -316,3 +316,21 @@ fn invalid(place: &'static str, value: &str, expected: &'static str) -> ModeErro
         expected,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_main_that_returns_the_error_prints_its_line() {
+        let main = || -> Result<(), Box<dyn std::error::Error>> {
+            Mode::from_variables(|_| None)?;
+            Ok(())
+        };
+        let printed = format!("Error: {:?}", main().expect_err("nothing is set"));
+        assert_eq!(
+            printed,
+            "Error: GRPCROUTER_MODE is missing: expected direct, routed or both"
+        );
+    }
+}
