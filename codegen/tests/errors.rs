@@ -233,7 +233,7 @@ fn what_is_missing_is_said_with_where_it_is_looked_for() {
         said(
             "message Q {}\nservice A {\n  option (grpcrouter.v1.routes_to) = {};\n  rpc Get(Q) returns (Q);\n}"
         ),
-        "case.proto:4:10: A: name 'grpcrouter.v1.routes_to' is not defined; expected import \
+        "case.proto:4:3: A: name 'grpcrouter.v1.routes_to' is not defined; expected import \
          \"grpcrouter/v1/options.proto\""
     );
     let missing = folder.path().join("proto/missing.proto");

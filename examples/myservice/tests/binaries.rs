@@ -170,7 +170,7 @@ async fn what_cannot_be_is_said_in_one_line() {
     let output = client(&["--target", "http://127.0.0.1:1"]).await;
     let line = String::from_utf8(output.stderr).expect("text");
     assert!(
-        line.contains("http://127.0.0.1:1"),
-        "it says what it could not reach: {line}"
+        line.contains("http://127.0.0.1:1") && line.contains("refused"),
+        "it says what it could not reach, and why: {line}"
     );
 }

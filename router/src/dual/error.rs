@@ -8,7 +8,9 @@ use crate::instance::InstanceError;
 use crate::net::Target;
 
 /// Why an implementation is not served, or not any longer. Displays as one line.
-#[derive(Debug, thiserror::Error)]
+///
+/// `Debug` prints the same, so that a `main` that returns it reads well.
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum ServeError {
     /// It cannot listen there.
@@ -36,6 +38,12 @@ pub enum ServeError {
     /// The server of the listening socket failed.
     #[error("the server failed: {0}")]
     Server(#[from] tonic::transport::Error),
+}
+
+impl fmt::Debug for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// Gateways in a line, each with what is wrong.

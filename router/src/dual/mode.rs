@@ -43,7 +43,9 @@ pub enum Mode {
 }
 
 /// What a mode cannot be made of: one line that says what is wrong, where, and how to mend it.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+///
+/// `Debug` prints the same, so that a `main` that returns it reads well.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModeError {
     /// No mode, or another word.
@@ -92,6 +94,12 @@ pub enum ModeError {
         /// The gateway.
         gateway: Target,
     },
+}
+
+impl fmt::Debug for ModeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 /// A word in an error, or that there is none.
@@ -306,5 +314,23 @@ fn invalid(place: &'static str, value: &str, expected: &'static str) -> ModeErro
         place,
         value,
         expected,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_main_that_returns_the_error_prints_its_line() {
+        let main = || -> Result<(), Box<dyn std::error::Error>> {
+            Mode::from_variables(|_| None)?;
+            Ok(())
+        };
+        let printed = format!("Error: {:?}", main().expect_err("nothing is set"));
+        assert_eq!(
+            printed,
+            "Error: GRPCROUTER_MODE is missing: expected direct, routed or both"
+        );
     }
 }

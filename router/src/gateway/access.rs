@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use grpcrouter_core::Time;
+use grpcrouter_core::registry::{InstanceId, Key};
 
 use crate::status::GatewayStatus;
 
@@ -16,6 +17,8 @@ pub(super) struct Access {
     /// Empty where nothing is logged.
     path: String,
     started: Time,
+    /// Who the call was given to, the latest where there were two.
+    instance: Option<InstanceId>,
     outcome: Outcome,
     received: u64,
     sent: u64,
@@ -40,6 +43,7 @@ impl Access {
             shared,
             path,
             started,
+            instance: None,
             outcome: Outcome::None,
             received: 0,
             sent: 0,
@@ -51,6 +55,14 @@ impl Access {
     pub(super) fn resolved(&mut self, path: &str) {
         if self.shared.config.access_log {
             path.clone_into(&mut self.path);
+        }
+    }
+
+    /// Who the call is given to.
+    pub(super) fn instance(&mut self, key: Key) {
+        if self.shared.config.access_log {
+            let directory = &self.shared.directory;
+            self.instance = directory.read(|registry| registry.id(key).cloned());
         }
     }
 
@@ -86,6 +98,7 @@ impl Drop for Access {
             return;
         }
         let (path, received, sent) = (&self.path, self.received, self.sent);
+        let instance = self.instance.as_ref().map_or("-", InstanceId::as_str);
         let took_us = (self.shared.clock.now() - self.started).as_micros();
         let (code, reason) = match &self.outcome {
             Outcome::None | Outcome::Gone => ("-".to_owned(), "client-gone"),
@@ -95,7 +108,7 @@ impl Drop for Access {
         };
         tracing::info!(
             target: "grpcrouter::access",
-            path, code, reason, took_us, received, sent
+            path, instance, code, reason, took_us, received, sent
         );
     }
 }

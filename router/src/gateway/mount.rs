@@ -117,6 +117,7 @@ where
         parts: &parts,
         ingress,
         request: &mut request,
+        access: &mut access,
     };
     // A client that goes away is told by the server dropping this future.
     let answer = opening.run(|_| false).await;

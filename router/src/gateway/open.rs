@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
 use grpcrouter_core::frame::{Head, Trailers};
-use grpcrouter_core::registry::{Choice, Key, Load, Wanted};
+use grpcrouter_core::registry::{Choice, Key, Load, PickError, Wanted};
 use grpcrouter_core::tunnel::CallRequest;
 use grpcrouter_core::{CallFault, Gateway, OpenError, Received, Time};
 use http::request::Parts;
@@ -15,6 +15,7 @@ use crate::status::{Code, GatewayStatus, Reason};
 use crate::tunnel::{Call, Taken};
 
 use super::Shared;
+use super::access::Access;
 use super::directory::TunnelLink;
 use super::inflow::{Cut, Inflow, Source};
 use super::request::Ingress;
@@ -67,6 +68,7 @@ pub(super) struct Opening<'a, S> {
     pub(super) parts: &'a Parts,
     pub(super) ingress: Ingress<'a>,
     pub(super) request: &'a mut Inflow<S>,
+    pub(super) access: &'a mut Access,
 }
 
 impl<S: Source> Opening<'_, S> {
@@ -103,11 +105,13 @@ impl<S: Source> Opening<'_, S> {
             let picked = match self.shared.directory.pick(wanted) {
                 Ok(picked) => picked,
                 Err(error) => {
-                    let first = tried.map_or_else(|| error.into(), |(_, first)| first);
+                    let first =
+                        tried.map_or_else(|| none_for(wanted.choice, error), |(_, first)| first);
                     return Err(self.of_gateway(first).into());
                 }
             };
             let (key, link) = (picked.key, picked.tunnel);
+            self.access.instance(key);
             let load = Loaded {
                 shared: self.shared.clone(),
                 load: picked.load,
@@ -232,4 +236,16 @@ impl<S: Source> Opening<'_, S> {
         }
         status
     }
+}
+
+/// No instance takes a call that was to go there. It says how that was decided, and no key.
+fn none_for(choice: Choice<'_>, error: PickError) -> GatewayStatus {
+    let message = match (error, choice) {
+        (PickError::NoInstance, Choice::Instance(_)) => {
+            "no live instance of the id that the call names serves it"
+        }
+        (PickError::NoInstance, Choice::Key(_)) => "no live instance serves this call's key",
+        _ => return error.into(),
+    };
+    GatewayStatus::new(Code::Unavailable, Reason::NoInstance, message)
 }

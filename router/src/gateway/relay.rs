@@ -44,6 +44,7 @@ pub(super) async fn relay(
         parts: &parts,
         ingress,
         request: &mut request,
+        access: &mut access,
     };
     let answer = opening.run(|cx| respond.poll_reset(cx).is_ready()).await;
     access.bytes(request.received as u64, 0);

@@ -3,6 +3,7 @@
 use grpcrouter::GatewayConfig;
 use http::{HeaderMap, Request};
 
+use super::support::client::text;
 use super::support::handler::Handler;
 use super::support::keyed::Place;
 use super::support::log::AccessLog;
@@ -57,6 +58,7 @@ async fn every_call_is_one_line_with_its_outcome() {
         &log,
         ok,
         &[
+            ("instance", "a"),
             ("code", "0"),
             ("reason", "-"),
             ("received", "12"),
@@ -67,7 +69,11 @@ async fn every_call_is_one_line_with_its_outcome() {
     assert_line(
         &log,
         "/test.Other/Do",
-        &[("code", "12"), ("reason", "unknown-service")],
+        &[
+            ("instance", "-"),
+            ("code", "12"),
+            ("reason", "unknown-service"),
+        ],
     );
     assert_line(&log, "/test.Plain/Do", &[("code", "http-415")]);
     assert_eq!(log.len(), 4, "a line a call and no more");
@@ -105,6 +111,10 @@ async fn a_key_in_the_path_is_not_logged() {
     for (key, code) in [("a", 0), ("secret", 14)] {
         let answer = client.empty(&format!("/api/v1/{key}/test.Probe/Ask")).await;
         assert_eq!(answer.status(), code);
+        if code == 14 {
+            let said = text(&answer.trailers, "grpc-message");
+            assert_eq!(said, "no live instance serves this call's key");
+        }
     }
     world.quiet().await;
     assert_eq!(log.paths(), ["/test.Probe/Ask", "/test.Probe/Ask"]);

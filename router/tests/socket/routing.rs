@@ -64,6 +64,10 @@ async fn an_unknown_service_is_unimplemented_once_services_are_declared() {
     pinned.half_close();
     let answer = pinned.answer().await;
     assert_eq!((answer.status(), answer.reason()), (14, "no-instance"));
+    assert_eq!(
+        text(&answer.trailers, "grpc-message"),
+        "no live instance of the id that the call names serves it"
+    );
     world.quiet().await;
 }
 

@@ -8,7 +8,7 @@ use grpcrouter_myservice::pb::my_service_client::MyServiceClient;
 use grpcrouter_myservice::pb::{
     Method1Request, Method2Request, Method3Request, StreamMethodRequest,
 };
-use grpcrouter_myservice::process::{Result, exit};
+use grpcrouter_myservice::process::{Result, exit, line};
 use tokio_stream::StreamExt;
 use tonic::Request;
 use tonic::metadata::{Ascii, MetadataValue};
@@ -63,7 +63,8 @@ async fn run(args: Args) -> Result<()> {
 /// A call of each kind: what was answered, and by whom.
 async fn answers(uri: &str, instance: Option<&str>) -> Result<Vec<(String, String)>> {
     let connected = MyServiceClient::connect(uri.to_owned()).await;
-    let mut client = connected.map_err(|error| format!("cannot connect to {uri}: {error}"))?;
+    let mut client =
+        connected.map_err(|error| format!("cannot connect to {uri}: {}", line(&error)))?;
     let key: Option<MetadataValue<Ascii>> = instance.map(str::parse).transpose()?;
     let mut all = Vec::new();
 

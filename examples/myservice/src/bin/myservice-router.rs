@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 use grpcrouter::{Clock, Gateway, GatewayConfig, Listener, TcpListener};
 use grpcrouter_myservice::pb::my_service_router::MyServiceRouter;
-use grpcrouter_myservice::process::{Result, exit, stopped};
+use grpcrouter_myservice::process::{Result, exit, log, stopped};
 
 /// A gateway for MyService: clients call it, instances dial it.
 #[derive(Parser)]
@@ -25,9 +25,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<()> {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .init();
+    log();
     let gateway = Gateway::new(GatewayConfig::default(), Clock::start());
     gateway.mount(MyServiceRouter::new());
 

@@ -6,7 +6,7 @@ use clap::Parser;
 use grpcrouter::Mode;
 use grpcrouter_myservice::Implementation;
 use grpcrouter_myservice::pb::my_service_router::MyServiceInstance;
-use grpcrouter_myservice::process::{Result, exit, stopped};
+use grpcrouter_myservice::process::{Result, exit, log, stopped};
 
 /// MyService, served directly, through gateways, or both at once.
 #[derive(Parser)]
@@ -31,9 +31,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<()> {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .init();
+    log();
     let (listen, id) = (args.listen.as_deref(), args.id.as_deref());
     let mode = Mode::parse(&args.mode, listen, &args.gateway, id)?;
     let mut ready = format!("ready mode={mode}");

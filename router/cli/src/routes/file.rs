@@ -173,9 +173,15 @@ fn set(spec: &mut Spec, place: &str, word: &str, value: &Value<'_>) -> Result<()
             spec.key_timeout = Some(Said::new(place, timeout));
         }
         other => {
+            let unquoted = match value.get_ref() {
+                DeValue::Table(_) => {
+                    "; a service's name stands in quotes, such as [services.\"pkg.Service\"]"
+                }
+                _ => "",
+            };
             return Err(wrong(format!(
                 "{other:?} is nothing that a route has: expected strategy, key, path_prefix, balance, \
-                 missing_key, keys, idempotent, key_timeout, methods_only or methods"
+                 missing_key, keys, idempotent, key_timeout, methods_only or methods{unquoted}"
             )));
         }
     }
@@ -374,6 +380,7 @@ mod tests {
                 "[services.\"pkg.S\"]\nkey = \"x\"\n\n[services.\"pkg.S\".methods.M]\npath_prefix = \"/a\"",
             ),
             of("services.x = 1"),
+            of("[services.pkg.S]\nkey = \"x\""),
             of("[services.\"pkg.S\"]\n\nmethods.M = 1"),
             of("[services.\"pkg.S\"]\nkey = { name = 1 }"),
             of("[services.\"pkg.S\"]\n\n\nstrategy = \"field\"\nkey = \"x\""),

@@ -4,7 +4,7 @@ use grpcrouter_proto::v1::{HealthStatus, Instance, ServiceInfo};
 
 use super::pick::leaves_to_any;
 use super::registration::CATCH_ALL;
-use super::{Entry, Filter, Registry};
+use super::{Entry, Filter, InstanceId, Key, Registry};
 
 impl<T: Clone> Registry<T> {
     /// The instances that offer a service, by name or with `*`, ordered by id; the empty name lists
@@ -16,6 +16,13 @@ impl<T: Clone> Registry<T> {
             .filter(|e| service.is_empty() || e.registration.offer(service).is_some())
             .map(Entry::snapshot)
             .collect()
+    }
+
+    /// The id of a registration that is still there.
+    #[must_use]
+    pub fn id(&self, key: Key) -> Option<&InstanceId> {
+        let entry = self.entries.get(key)?;
+        Some(entry.registration.id())
     }
 
     /// The instances that match a filter, ordered by id.
