@@ -48,6 +48,9 @@ struct Cli {
     /// hashes every time; every sabotage caught
     #[arg(long, value_name = "COMMIT", conflicts_with_all = ["seeds", "from", "seed", "faults"])]
     check: Option<String>,
+    /// The long run: a million seeds of the frame level and 5,000 of the network level, from --from on
+    #[arg(long, conflicts_with_all = ["seeds", "seed", "check"])]
+    soak: bool,
     /// Prints the hashes of the seeds, over every event and the bytes of every segment
     #[arg(long, hide = true)]
     hashes: bool,
@@ -80,6 +83,7 @@ fn main() -> ExitCode {
     }
     let done = match &cli.check {
         Some(commit) => check(&cli, commit),
+        None if cli.soak => soak(&cli),
         None => run(&cli),
     };
     match done {
@@ -149,6 +153,20 @@ fn replay(cli: &Cli, report: &Report) -> String {
         "cargo xtask sim --layer {} --seed {}{faults} --trace",
         report.layer, report.seed
     )
+}
+
+/// How many seeds of each layer a soak runs.
+const SOAKED: [(Layer, u64); 2] = [(Layer::Net, 5_000), (Layer::Frame, 1_000_000)];
+
+fn soak(cli: &Cli) -> Result<()> {
+    for (layer, count) in SOAKED {
+        let to = cli.from + count;
+        println!("{layer}: seeds {} to {} ...", cli.from, to - 1);
+        let summary = seeds_of(cli, layer, &[cli.from..to]);
+        print!("{summary}");
+        judge(cli, &summary)?;
+    }
+    Ok(())
 }
 
 /// How many seeds of each layer are run before a change lands: half are always the same, half are the

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::results::{Outcome, Results, TestResult};
 use crate::suite::Build;
 use crate::workspace::Workspace;
-use crate::{cases, demo, lockfile, purity, python, shell, suite, tidy};
+use crate::{cases, demo, lockfile, purity, python, shell, sim, suite, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -89,6 +89,7 @@ const STEPS: &[Step] = &[
     ("grpcio", grpcio),
     ("plugins", plugins),
     ("demo", |ci| demo::step(ci.binary("demo")?)),
+    ("sim", |ci| sim::step(ci.workspace)),
     ("cases", |ci| cases::check(ci.workspace)),
 ];
 

@@ -11,6 +11,7 @@ mod purity;
 mod python;
 mod results;
 mod shell;
+mod sim;
 mod suite;
 mod tidy;
 mod workspace;
@@ -39,6 +40,8 @@ enum Task {
     Codegen(codegen::Args),
     /// A gateway, two instances and a client on this machine: one call of each kind
     Demo,
+    /// The simulation: seeds, each a world of gateways, instances and clients with its faults
+    Sim(sim::Args),
     /// Rules about the text of the sources that no other tool checks
     Tidy,
 }
@@ -61,6 +64,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Cases(args) => cases::run(&workspace, &args),
         Task::Codegen(args) => codegen::run(&workspace, &args),
         Task::Demo => demo::run(&workspace),
+        Task::Sim(args) => sim::run(&workspace, &args),
         Task::Tidy => tidy::run(&workspace),
     }
 }
