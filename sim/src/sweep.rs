@@ -3,8 +3,8 @@
 use std::fmt;
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -55,7 +55,7 @@ pub fn sweep(
                     };
                     let report = guarded(seed, layer, run);
                     bar.inc(1);
-                    let mut summary = summary.lock().unwrap_or_else(|e| e.into_inner());
+                    let mut summary = summary.lock().unwrap_or_else(PoisonError::into_inner);
                     if summary.add(report) {
                         bar.set_message(format!("{} failed", summary.failed.len()));
                         stop.store(summary.failed.len() >= FAILED_MAX, Ordering::Relaxed);
@@ -65,7 +65,7 @@ pub fn sweep(
         }
     });
     bar.finish_and_clear();
-    summary.into_inner().unwrap_or_else(|e| e.into_inner())
+    summary.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Runs a seed; a panic is one more thing that must never happen.

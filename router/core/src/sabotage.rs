@@ -75,7 +75,7 @@ impl Sabotage {
 }
 
 #[cfg(grpcrouter_sabotage)]
-std::thread_local! {
+thread_local! {
     static CHOSEN: std::cell::Cell<Option<Sabotage>> = const { std::cell::Cell::new(None) };
 }
 

@@ -72,7 +72,7 @@ impl World<'_> {
             self.touch(call);
             return self.finish_relay(gateway, call, 14, "draining");
         }
-        self.open(gateway, call, bytes);
+        self.open(gateway, call, &bytes);
     }
 
     /// Notes what came of a request, for as long as it is short enough to be sent again.
@@ -90,7 +90,7 @@ impl World<'_> {
     }
 
     /// Picks an instance and opens the call there; once more elsewhere where that fails.
-    fn open(&mut self, gateway: usize, call: u32, bytes: Bytes) {
+    fn open(&mut self, gateway: usize, call: u32, bytes: &Bytes) {
         loop {
             let host = &mut self.gateways[gateway];
             let Some(relay) = host.calls.get_mut(&call) else {
@@ -113,7 +113,7 @@ impl World<'_> {
             relay.load = Some(picked.load);
             let conn = picked.tunnel;
             self.touch_if_faulty(call, conn);
-            match self.open_at(gateway, call, conn, &bytes) {
+            match self.open_at(gateway, call, conn, bytes) {
                 Ok(()) => {
                     self.ledger
                         .note(self.now, Edge::Gateway, What::Opened, call, conn as u64);
@@ -288,7 +288,7 @@ impl World<'_> {
             relay.tried = registered;
             self.ledger
                 .note(self.now, Edge::Gateway, What::Retried, call, conn as u64);
-            return self.open(gateway, call, Bytes::from(replay));
+            return self.open(gateway, call, &Bytes::from(replay));
         }
         let (code, reason) = match fault {
             CallFault::Deadline => (4, "deadline"),

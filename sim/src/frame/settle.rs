@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use grpcrouter_core::Time;
 
-use crate::oracle::{Edge, Outcome, Rule, What};
+use crate::oracle::{Edge, Outcome, Record, Rule, What};
 use crate::plan::{CallPlan, Handler, Kind};
 
 use super::world::{Due, World};
@@ -41,7 +41,7 @@ impl World<'_> {
         let Some(done_at) = self.done_at else {
             return false;
         };
-        let busy = self.ledger.records().iter().any(|record| record.is_open());
+        let busy = self.ledger.records().iter().any(Record::is_open);
         let moved_at = done_at.max(self.ledger.moved_at());
         self.now >= moved_at + STUCK_AFTER
             || (!busy && self.now >= moved_at + self.base_slack() * 2)
