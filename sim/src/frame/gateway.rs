@@ -309,7 +309,7 @@ impl World<'_> {
                 timeout,
                 bytes,
                 end,
-            } => self.relay(conn, call, timeout, bytes, end),
+            } => self.relay(conn, call, timeout, &bytes, end),
             Frame::Data { call, bytes } => self.relay_data(call, bytes),
             Frame::End { call } => self.relay_end(call),
             Frame::Reset { call } => self.relay_reset(call),

@@ -47,7 +47,7 @@ impl World<'_> {
         client: ConnId,
         call: u32,
         timeout: Option<Duration>,
-        bytes: Bytes,
+        bytes: &Bytes,
         end: bool,
     ) {
         let gateway = self.conns[client].hosts[1];
@@ -67,12 +67,12 @@ impl World<'_> {
             load: None,
         };
         self.gateways[gateway].calls.insert(call, relay);
-        self.keep(gateway, call, &bytes);
+        self.keep(gateway, call, bytes);
         if self.gateways[gateway].draining {
             self.touch(call);
             return self.finish_relay(gateway, call, 14, "draining");
         }
-        self.open(gateway, call, &bytes);
+        self.open(gateway, call, bytes);
     }
 
     /// Notes what came of a request, for as long as it is short enough to be sent again.
