@@ -160,9 +160,9 @@ const SOAKED: [(Layer, u64); 2] = [(Layer::Net, 5_000), (Layer::Frame, 1_000_000
 
 fn soak(cli: &Cli) -> Result<()> {
     for (layer, count) in SOAKED {
-        let to = cli.from + count;
-        println!("{layer}: seeds {} to {} ...", cli.from, to - 1);
-        let summary = seeds_of(cli, layer, &[cli.from..to]);
+        let seeds = cli.from..cli.from + count;
+        println!("{layer}: seeds {} to {} ...", seeds.start, seeds.end - 1);
+        let summary = seeds_of(cli, layer, &[seeds]);
         print!("{summary}");
         judge(cli, &summary)?;
     }
