@@ -1,0 +1,71 @@
+//! The cases: what each id of the catalogue does, and what it must see.
+//!
+//! One file a subject; each has its list, and all lists together are [`all`].
+
+mod bytes;
+mod kinds;
+mod lifetime;
+mod metadata;
+mod order;
+mod routing;
+mod status;
+
+use std::fmt::Debug;
+
+use anyhow::{Result, ensure};
+
+use crate::case::Case;
+use crate::probe::side::{Counts, Watched};
+
+const UNARY: &str = "Unary";
+const CLIENT_STREAM: &str = "ClientStream";
+const SERVER_STREAM: &str = "ServerStream";
+const BIDI: &str = "Bidi";
+
+/// Every case that this suite judges.
+pub fn all() -> impl Iterator<Item = &'static Case> {
+    let lists = [
+        kinds::CASES,
+        order::CASES,
+        metadata::CASES,
+        status::CASES,
+        bytes::CASES,
+        routing::CASES,
+        lifetime::CASES,
+    ];
+    lists.into_iter().flatten()
+}
+
+/// The implementation of a case; none where this suite has none.
+pub fn of(id: &str) -> Option<&'static Case> {
+    all().find(|case| case.id == id)
+}
+
+/// Something is as it must be.
+fn same<T: PartialEq<U> + Debug, U: Debug>(what: &str, seen: T, due: U) -> Result<()> {
+    ensure!(seen == due, "{what}: {seen:?}, due {due:?}");
+    Ok(())
+}
+
+/// Waits until the handler has finished. Gives its counters.
+async fn done(handler: &Watched) -> Result<Counts> {
+    handler.finished().await?;
+    Ok(handler.counts())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_is_in_the_catalogue_once() {
+        let entries = crate::catalogue::all();
+        let mut seen = Vec::new();
+        for case in all() {
+            assert!(entries.iter().any(|entry| entry.id == case.id), "{}", case.id);
+            assert!(!seen.contains(&case.id), "{} twice", case.id);
+            assert!(!case.roles.is_empty(), "{} in no role", case.id);
+            seen.push(case.id);
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Implementations that are broken on purpose, each in one way: what the suite must find.
+//!
+//! A mutant is a whole implementation with a [`relay`] between its gateway and its instances that changes
+//! frames on their way. Everything else of it is right, so that it fails what it is broken for.
+
+mod edit;
+mod flags;
+mod relay;
+mod spool;
+mod tamper;
+
+pub use relay::Relay;
+pub use tamper::{Frames, Tamper};
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A way of being broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutant {
+    /// A response is passed on when it is complete.
+    BuffersResponses,
+    /// A request is passed on when it is complete.
+    BuffersRequests,
+    /// Every message waits for the next one.
+    WaitsForNext,
+    /// The initial metadata wait for the first message.
+    GluesHead,
+    /// One message overtakes another.
+    Reorders,
+    /// A message comes twice.
+    Repeats,
+    /// Messages without bytes are left out.
+    DropsEmpty,
+    /// A half close that comes alone is lost.
+    LosesHalfClose,
+    /// Credit is granted for what has come, not for what was taken.
+    GrantsOnReceipt,
+    /// More credit is passed on than was granted.
+    Overspends,
+    /// Some of the credit is lost.
+    LeaksCredit,
+    /// One call without credit stops the others.
+    StallsSiblings,
+    /// A cancellation is lost.
+    IgnoresCancel,
+    /// A deadline is lost.
+    IgnoresDeadline,
+    /// Deadlines are longer than they were.
+    StretchesDeadline,
+    /// What was lost with its instance is said to have never been dispatched.
+    RetriesUnsafely,
+    /// What an instance declined is said to be broken.
+    ForgetsRefusal,
+    /// Two calls at a time get each other's answers.
+    SwapsCalls,
+    /// An instance registers the keys of the one before it.
+    SwapsKeys,
+    /// `te` is forwarded.
+    ForwardsTe,
+    /// `-bin` values lose their last bytes.
+    CorruptsBin,
+    /// Repeats of a key are joined into one.
+    JoinsRepeats,
+    /// Values lose the spaces within them.
+    TrimsValues,
+    /// The user agent and the authority are the gateway's own.
+    HidesClient,
+    /// Trailing metadata are dropped.
+    DropsTrailers,
+    /// Status details are dropped.
+    DropsDetails,
+    /// A status that is rare becomes UNKNOWN.
+    RewritesStatus,
+    /// A status message is cut at its first escape.
+    CutsMessage,
+    /// The flag of compression is lost.
+    ClearsCompression,
+    /// Any registration is taken for the latest.
+    AcceptsStaleEpochs,
+    /// The answer to a drain is lost.
+    LosesDrain,
+    /// Heartbeats are not passed on.
+    LosesHeartbeats,
+    /// Calls go on at an instance whose tunnel was lost.
+    KeepsZombies,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Self; 33] = [
+        Self::BuffersResponses,
+        Self::BuffersRequests,
+        Self::WaitsForNext,
+        Self::GluesHead,
+        Self::Reorders,
+        Self::Repeats,
+        Self::DropsEmpty,
+        Self::LosesHalfClose,
+        Self::GrantsOnReceipt,
+        Self::Overspends,
+        Self::LeaksCredit,
+        Self::StallsSiblings,
+        Self::IgnoresCancel,
+        Self::IgnoresDeadline,
+        Self::StretchesDeadline,
+        Self::RetriesUnsafely,
+        Self::ForgetsRefusal,
+        Self::SwapsCalls,
+        Self::SwapsKeys,
+        Self::ForwardsTe,
+        Self::CorruptsBin,
+        Self::JoinsRepeats,
+        Self::TrimsValues,
+        Self::HidesClient,
+        Self::DropsTrailers,
+        Self::DropsDetails,
+        Self::RewritesStatus,
+        Self::CutsMessage,
+        Self::ClearsCompression,
+        Self::AcceptsStaleEpochs,
+        Self::LosesDrain,
+        Self::LosesHeartbeats,
+        Self::KeepsZombies,
+    ];
+
+    /// Its name on the command line and in reports: that of the variant, in words.
+    pub fn name(self) -> String {
+        let mut name = String::new();
+        for c in format!("{self:?}").chars() {
+            if c.is_ascii_uppercase() && !name.is_empty() {
+                name.push('-');
+            }
+            name.push(c.to_ascii_lowercase());
+        }
+        name
+    }
+}
+
+impl fmt::Display for Mutant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name())
+    }
+}
+
+impl FromStr for Mutant {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|mutant| mutant.name() == text);
+        found.ok_or_else(|| {
+            let names = Self::ALL.map(Self::name).join(", ");
+            format!("no mutant `{text}`; they are {names}")
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mutant_has_a_name_that_finds_it() {
+        for mutant in Mutant::ALL {
+            assert_eq!(mutant.name().parse(), Ok(mutant));
+        }
+        assert_eq!(Mutant::ForwardsTe.name(), "forwards-te");
+        assert!("forwards".parse::<Mutant>().is_err());
+    }
+}
