@@ -4,12 +4,19 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use tokio::time::Instant;
 
 /// The most that any single event of the suite's own roles may take. Only a failure uses it up.
 pub const LIMIT: Duration = Duration::from_secs(10);
 
 /// How often [`until`] looks.
 const LOOK: Duration = Duration::from_millis(2);
+
+/// The one place where the suite reads the clock.
+#[allow(clippy::disallowed_methods)]
+pub fn now() -> Instant {
+    Instant::now()
+}
 
 /// Waits for an event.
 ///

@@ -15,15 +15,29 @@ use crate::wait::{LIMIT, within};
 /// The longest message that an exchange takes. No case needs more.
 const MAX_MESSAGE: usize = 64 << 20;
 
-/// One call.
+/// One call. Both halves can be used at once; what most cases do is here too.
 #[derive(Debug)]
 pub struct Exchange {
-    response: Option<ResponseFuture>,
+    /// The request.
+    pub sending: Sending,
+    /// The response.
+    pub reading: Reading,
+}
+
+/// The sender's half of a call.
+#[derive(Debug)]
+pub struct Sending {
     send: SendStream<Bytes>,
+    sent: u64,
+}
+
+/// The reader's half of a call.
+#[derive(Debug)]
+pub struct Reading {
+    response: Option<ResponseFuture>,
     recv: Option<RecvStream>,
     messages: Messages,
     releases: bool,
-    sent: u64,
     received: u64,
     held: usize,
 }
@@ -39,8 +53,65 @@ pub struct Head {
     pub ended: bool,
 }
 
-/// What a call's sender does.
 impl Exchange {
+    pub(super) fn new(response: ResponseFuture, send: SendStream<Bytes>) -> Self {
+        Self {
+            sending: Sending { send, sent: 0 },
+            reading: Reading {
+                response: Some(response),
+                recv: None,
+                messages: Messages::up_to(MAX_MESSAGE),
+                releases: true,
+                received: 0,
+                held: 0,
+            },
+        }
+    }
+
+    /// [`Sending::send`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn send(&mut self, message: &[u8]) -> Result<()> {
+        self.sending.send(message).await
+    }
+
+    /// [`Sending::half_close`].
+    pub fn half_close(&mut self) {
+        self.sending.half_close();
+    }
+
+    /// [`Sending::reset`] with CANCEL.
+    pub fn cancel(&mut self) {
+        self.sending.reset(Reason::CANCEL.into());
+    }
+
+    /// [`Reading::head`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn head(&mut self) -> Result<Head> {
+        self.reading.head().await
+    }
+
+    /// [`Reading::message`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn message(&mut self) -> Result<Option<Message>> {
+        self.reading.message().await
+    }
+
+    /// [`Reading::answer`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn answer(&mut self) -> Result<Answer> {
+        self.reading.answer().await
+    }
+}
+
+impl Sending {
     /// Sends a message, as the peer gives window for it.
     ///
     /// # Errors
@@ -52,7 +123,7 @@ impl Exchange {
     /// Sends bytes as they are, as the peer gives window for them.
     ///
     /// # Errors
-    /// As [`Exchange::send`].
+    /// As [`Sending::send`].
     pub async fn send_raw(&mut self, mut data: Bytes) -> Result<()> {
         while !data.is_empty() {
             let room = within("window", LIMIT, self.room(data.len())).await??;
@@ -126,21 +197,7 @@ impl Exchange {
     }
 }
 
-/// What a call's reader does.
-impl Exchange {
-    pub(super) fn new(response: ResponseFuture, send: SendStream<Bytes>) -> Self {
-        Self {
-            response: Some(response),
-            send,
-            recv: None,
-            messages: Messages::up_to(MAX_MESSAGE),
-            releases: true,
-            sent: 0,
-            received: 0,
-            held: 0,
-        }
-    }
-
+impl Reading {
     /// Whether window is given back for what is read, from now on. It is at first.
     pub fn releases(&mut self, releases: bool) {
         self.releases = releases;
@@ -202,7 +259,7 @@ impl Exchange {
     /// The next message; none at the end.
     ///
     /// # Errors
-    /// As [`Exchange::data`], and where the response ends within a message.
+    /// As [`Reading::data`], and where the response ends within a message.
     pub async fn message(&mut self) -> Result<Option<Message>> {
         loop {
             if let Some(message) = self.messages.next()? {

@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 use super::wire::{
-    ACK, DEFAULT_WINDOW, END_HEADERS, END_STREAM, Frame, INITIAL_WINDOW_SIZE, PREFACE,
-    call_headers, frame, header_block, kind, number_at, read_frame,
+    ACK, DEFAULT_WINDOW, END_HEADERS, END_STREAM, Frame, FrameReader, INITIAL_WINDOW_SIZE, PREFACE,
+    call_headers, frame, header_block, kind, number_at,
 };
 use crate::wait::{LIMIT, within};
 
@@ -24,7 +24,7 @@ const MAX_DATA: usize = 16_384;
 #[derive(Debug)]
 pub struct Frames {
     write: OwnedWriteHalf,
-    read: OwnedReadHalf,
+    read: FrameReader<OwnedReadHalf>,
     /// The peer's first settings: id and value.
     pub settings: Vec<(u16, u32)>,
     windows: Windows,
@@ -97,7 +97,7 @@ impl Frames {
         let (read, write) = socket.into_split();
         Ok(Self {
             write,
-            read,
+            read: FrameReader::new(read),
             settings: Vec::new(),
             windows: Windows::default(),
         })
@@ -158,13 +158,13 @@ impl Frames {
         self.frame(kind::DATA, END_STREAM, stream, &[]).await
     }
 
-    /// The next frame; none at the connection's end, clean or not. Settings and PINGs are answered, windows
+    /// The next frame; none at the connection's end, clean or not. Nothing is lost where this is dropped. Settings and PINGs are answered, windows
     /// counted; all are returned.
     ///
     /// # Errors
     /// Where nothing comes.
     pub async fn next(&mut self) -> Result<Option<Frame>> {
-        let read = within("frame or end", LIMIT, read_frame(&mut self.read)).await?;
+        let read = within("frame or end", LIMIT, self.read.next()).await?;
         let Some(frame) = read else {
             return Ok(None);
         };
@@ -202,7 +202,7 @@ impl Frames {
         let writing = async { write.write_all(&all).await.is_ok() };
         let reading = async {
             let mut frames = Vec::new();
-            while let Some(frame) = read_frame(read).await {
+            while let Some(frame) = read.next().await {
                 windows.saw(&frame);
                 let answered = frame.kind == kind::PING
                     && frame.flags & ACK != 0

@@ -21,8 +21,9 @@ use tokio::task::JoinHandle;
 
 use crate::wait::{LIMIT, until, within};
 
+pub(crate) use answer::decode_bin;
 pub use answer::{Answer, text};
-pub use exchange::{Exchange, Head};
+pub use exchange::{Exchange, Head, Reading, Sending};
 pub use request::Call;
 
 /// One connection to a gateway. Dropping it drops the connection, without a word.

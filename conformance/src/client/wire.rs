@@ -1,6 +1,6 @@
 //! HTTP/2 frames as bytes.
 
-use bytes::{BufMut, Bytes};
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// What a client's connection begins with.
@@ -78,19 +78,49 @@ pub(super) fn number_at(bytes: &[u8], at: usize) -> u32 {
     }
 }
 
-/// Reads one frame; none at the connection's end, clean or not.
-pub async fn read_frame(read: &mut (impl AsyncRead + Unpin)) -> Option<Frame> {
-    let mut head = [0; 9];
-    read.read_exact(&mut head).await.ok()?;
-    let [a, b, c, kind, flags, stream @ ..] = head;
-    let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
-    read.read_exact(&mut payload).await.ok()?;
-    Some(Frame {
-        kind,
-        flags,
-        stream: u32::from_be_bytes(stream) & 0x7fff_ffff,
-        payload: payload.into(),
-    })
+/// Reads frames off a socket.
+#[derive(Debug)]
+pub struct FrameReader<R> {
+    read: R,
+    buffer: BytesMut,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// Of nothing read so far.
+    pub fn new(read: R) -> Self {
+        Self {
+            read,
+            buffer: BytesMut::new(),
+        }
+    }
+
+    /// The next frame; none at the connection's end, clean or not. Nothing is lost where this is dropped.
+    pub async fn next(&mut self) -> Option<Frame> {
+        loop {
+            if let Some(frame) = self.ready() {
+                return Some(frame);
+            }
+            if self.read.read_buf(&mut self.buffer).await.ok()? == 0 {
+                return None;
+            }
+        }
+    }
+
+    fn ready(&mut self) -> Option<Frame> {
+        let head: [u8; 9] = self.buffer.get(..9)?.try_into().ok()?;
+        let [a, b, c, kind, flags, stream @ ..] = head;
+        let length = u32::from_be_bytes([0, a, b, c]) as usize;
+        if self.buffer.len() < 9 + length {
+            return None;
+        }
+        self.buffer.advance(9);
+        Some(Frame {
+            kind,
+            flags,
+            stream: u32::from_be_bytes(stream) & 0x7fff_ffff,
+            payload: self.buffer.split_to(length).freeze(),
+        })
+    }
 }
 
 /// Appends a frame, whatever its parts say.
@@ -153,12 +183,12 @@ mod tests {
         let mut bytes = Vec::new();
         frame(&mut bytes, kind::WINDOW_UPDATE, 0, 7, &9_u32.to_be_bytes());
         frame(&mut bytes, kind::SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]);
-        let mut read = &bytes[..];
-        let update = read_frame(&mut read).await.unwrap();
+        let mut read = FrameReader::new(&bytes[..]);
+        let update = read.next().await.unwrap();
         assert_eq!((update.stream, update.number()), (7, 9));
-        let settings = read_frame(&mut read).await.unwrap();
+        let settings = read.next().await.unwrap();
         assert_eq!(settings.settings(), [(INITIAL_WINDOW_SIZE, 65_536)]);
-        assert_eq!(read_frame(&mut read).await, None);
+        assert_eq!(read.next().await, None);
     }
 
     #[test]
