@@ -8,13 +8,13 @@ use anyhow::Result;
 
 use crate::rig::Rig;
 use crate::role::Role;
-use crate::subject::Settings;
+use crate::pb::SubjectSettings;
 
 /// What a case does; an error says what was seen, and what was due.
 pub type Run = fn(Rig) -> Pin<Box<dyn Future<Output = Result<()>> + Send>>;
 
 /// An implementation of a case of the catalogue.
-#[derive(Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub struct Case {
     /// Its id in the catalogue.
     pub id: &'static str,
@@ -23,7 +23,7 @@ pub struct Case {
     /// What it does.
     pub run: Run,
     /// What the subject must be set to; none where its defaults do.
-    pub settings: fn() -> Settings,
+    pub settings: fn() -> SubjectSettings,
     /// Whether it needs a gateway of its own, because it ends or starves it.
     pub alone: bool,
     /// It takes no longer, on a busy machine; then it has failed.
@@ -50,7 +50,7 @@ impl Case {
             id,
             roles,
             run,
-            settings: Settings::default,
+            settings: SubjectSettings::default,
             alone: false,
             limit: Duration::from_secs(60),
         }
@@ -67,7 +67,7 @@ impl Case {
 
     /// With settings of its own.
     #[must_use]
-    pub const fn with(self, settings: fn() -> Settings) -> Self {
+    pub const fn with(self, settings: fn() -> SubjectSettings) -> Self {
         Self { settings, ..self }
     }
 

@@ -6,14 +6,33 @@
 //! - [`client`] plays clients, well-formed or hostile; [`framing`] and [`wait`] are what all roles share.
 //! - [`tunnel`] plays instances and gateways.
 //! - [`link`] is the suite's own TCP hop: every fault of a network on loopback.
+//! - [`probe`] is the measuring device, and the suite's end of its side channel.
 //!
 //! It shares no code with the implementations that it judges but the messages of the `.proto` files.
 
 pub mod catalogue;
+pub mod case;
+pub mod cases;
 pub mod client;
+pub mod clock;
 pub mod framing;
 pub mod glob;
 pub mod known;
 pub mod link;
+pub mod mutant;
+pub mod probe;
+pub mod report;
+pub mod rig;
+pub mod role;
+pub mod runner;
+pub mod stage;
+pub mod subject;
 pub mod tunnel;
+pub mod verdict;
 pub mod wait;
+
+/// The messages of `proto/probe.proto` and `proto/subject.proto`, whose comments are their specification.
+#[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+pub mod pb {
+    include!(concat!(env!("OUT_DIR"), "/grpcrouter.conformance.v1.rs"));
+}

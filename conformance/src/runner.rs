@@ -56,7 +56,7 @@ pub async fn run(plan: Plan, host: Host) -> Result<Report> {
         {
             let (entry, case) = plan.cases[index].clone();
             progress.begun(&entry.id);
-            let (plan, host) = (plan.clone_settings(), host.clone());
+            let (plan, host) = (plan.shared(), host.clone());
             running.spawn(async move { (index, one(&plan, &host, entry, case).await) });
         }
         let Some(done) = running.join_next().await else {
@@ -85,7 +85,7 @@ struct Shared {
 }
 
 impl Plan {
-    fn clone_settings(&self) -> Shared {
+    fn shared(&self) -> Shared {
         Shared {
             role: self.role,
             known: self.known.clone(),
@@ -121,7 +121,8 @@ async fn verdict(plan: &Shared, host: &Arc<Host>, case: Case) -> Verdict {
         Err(crate::rig::Cannot::Set(why)) => return Verdict::Skipped(why),
         Err(crate::rig::Cannot::Start(error)) => return Verdict::Failed(format!("{error:#}")),
     };
-    let rig = Rig::new(host.clone(), gateway, case.id, plan.seed, plan.strict_time);
+    let times = (plan.seed, plan.strict_time);
+    let rig = Rig::new(host.clone(), gateway, settings, case.id, times);
     let run = AssertUnwindSafe((case.run)(rig)).catch_unwind();
     match tokio::time::timeout(case.limit, run).await {
         Ok(Ok(Ok(()))) => Verdict::Passed,

@@ -9,7 +9,7 @@ use crate::framing::flagged;
 use crate::probe::{Script, path, payload};
 use crate::rig::Rig;
 use crate::run;
-use crate::subject::Settings;
+use crate::pb::SubjectSettings;
 
 use super::{BIDI, CLIENT_STREAM, UNARY, done, same};
 
@@ -26,10 +26,10 @@ const LIMIT: u32 = 20 << 20;
 const RESOURCE_EXHAUSTED: u32 = 8;
 const INTERNAL: u32 = 13;
 
-fn limited() -> Settings {
-    Settings {
+fn limited() -> SubjectSettings {
+    SubjectSettings {
         message_max: LIMIT,
-        ..Settings::default()
+        ..SubjectSettings::default()
     }
 }
 

@@ -1,12 +1,14 @@
 //! K15-K18, K20-K22: metadata arrive as they were sent, and only where they may.
 
 use anyhow::{Context, Result, ensure};
+use grpcrouter_proto::v1::register_response;
 use http::HeaderMap;
 
 use crate::case::{CALLS, Case, ROUTED};
 use crate::probe::Script;
 use crate::rig::Rig;
 use crate::run;
+use crate::tunnel::tap::{Seen, Tap};
 
 use super::{UNARY, same};
 
@@ -66,20 +68,9 @@ async fn joined_by_commas(rig: Rig) -> Result<()> {
         })
         .await?;
     let started = call.handler.started().await?;
-    let raw = started.raw("probe-value-bin")?;
     // Joined or apart, as HTTP allows; decoded by a library, or not yet.
-    let all: Vec<u8> = match started.decoded {
-        true => raw.concat(),
-        false => {
-            let text = raw.join(&b',');
-            let values = text.split(|byte| *byte == b',');
-            let values: Result<Vec<_>> = values
-                .map(|value| crate::client::decode_bin(value.trim_ascii()))
-                .collect();
-            values?.concat()
-        }
-    };
-    same("all three values", all, [&[0x00, 0xff][..], b"ab", b"a"].concat())
+    let values = started.values("probe-value-bin").map_err(anyhow::Error::msg)?;
+    same("all three values", values.concat(), [&[0x00, 0xff][..], b"ab", b"a"].concat())
 }
 
 async fn repeats(rig: Rig) -> Result<()> {
@@ -147,8 +138,7 @@ async fn hop_by_hop(rig: Rig) -> Result<()> {
     let started = call.handler.started().await?;
     let keys: Vec<&str> = started.keys().collect();
     ensure!(keys.contains(&"probe-kept"), "an ordinary key is gone: {keys:?}");
-    let tunnelled = rig.tunnelled_metadata(&call.handler)?;
-    let seen = tunnelled.as_deref().unwrap_or(&[]);
+    let seen = stage.tap().map_or(Vec::new(), |tap| opened(&tap));
     for hop in ["te", "connection", "keep-alive", "host", "grpc-timeout", "content-length"] {
         ensure!(!seen.iter().any(|key| key == hop), "`{hop}` went into the tunnel: {seen:?}");
     }
@@ -198,6 +188,19 @@ async fn who_calls(rig: Rig) -> Result<()> {
         "user-agent `{agents}` at the handler"
     );
     same("authority", started.authority, "shop.example:8443")
+}
+
+/// The keys of the metadata of every call that went into the tunnel.
+fn opened(tap: &Tap) -> Vec<String> {
+    let calls = tap.entries().into_iter().filter_map(|entry| match entry.frame {
+        Seen::Response(frame, _) => frame.frame,
+        Seen::Request(..) => None,
+    });
+    let lists = calls.filter_map(|frame| match frame {
+        register_response::Frame::RpcCall(call) => Some(call.metadata),
+        _ => None,
+    });
+    lists.flatten().map(|entry| entry.key).collect()
 }
 
 fn all<'a>(list: &'a HeaderMap, key: &str) -> Vec<&'a str> {

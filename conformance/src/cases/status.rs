@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::case::{CALLS, Case};
 use crate::probe::Script;
-use crate::proto::Finish;
+use crate::pb::Finish;
 use crate::rig::Rig;
 use crate::run;
 
@@ -78,7 +78,7 @@ async fn details(rig: Rig) -> Result<()> {
             code: 9,
             message: "with details".to_owned(),
             details: details.clone().into(),
-            trailers: vec![crate::proto::Header {
+            trailers: vec![crate::pb::Header {
                 key: "probe-trailer".to_owned(),
                 value: b"kept".to_vec().into(),
             }],

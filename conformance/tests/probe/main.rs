@@ -1,0 +1,4 @@
+//! The probe under real servers, and the subjects that this project hands to the suite.
+
+mod client;
+mod direct;
