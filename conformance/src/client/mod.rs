@@ -81,7 +81,7 @@ impl Client {
             let end = connection.await;
             ended.send_replace(Some(Ended::from(end)));
         });
-        let mut client = Self {
+        let client = Self {
             requests,
             end,
             connection,
@@ -94,9 +94,8 @@ impl Client {
     ///
     /// # Errors
     /// Where the connection takes no more streams, or the request is malformed.
-    pub async fn open(&mut self, request: Request<()>, ended: bool) -> Result<Exchange> {
-        self.ready().await?;
-        let (response, send) = self.requests.send_request(request, ended)?;
+    pub async fn open(&self, request: Request<()>, ended: bool) -> Result<Exchange> {
+        let (response, send) = self.ready().await?.send_request(request, ended)?;
         Ok(Exchange::new(response, send))
     }
 
@@ -104,7 +103,7 @@ impl Client {
     ///
     /// # Errors
     /// Where there is no whole answer.
-    pub async fn unary(&mut self, call: Call, message: &[u8]) -> Result<Answer> {
+    pub async fn unary(&self, call: Call, message: &[u8]) -> Result<Answer> {
         let mut exchange = self.open(call.build()?, false).await?;
         exchange.send(message).await?;
         exchange.half_close();
@@ -115,8 +114,8 @@ impl Client {
     ///
     /// # Errors
     /// Where it goes on taking them.
-    pub async fn closing(&mut self) -> Result<()> {
-        let requests = &mut self.requests;
+    pub async fn closing(&self) -> Result<()> {
+        let mut requests = self.requests.clone();
         let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
         let refused = || matches!(requests.poll_ready(&mut cx), std::task::Poll::Ready(Err(_)));
         until("GOAWAY", LIMIT, refused).await
@@ -150,12 +149,10 @@ impl Client {
         while end.changed().await.is_ok() {}
     }
 
-    async fn ready(&mut self) -> Result<()> {
-        let requests = self.requests.clone();
-        self.requests = within("room for a stream", LIMIT, requests.ready())
-            .await?
-            .context("the connection takes no calls")?;
-        Ok(())
+    async fn ready(&self) -> Result<SendRequest<Bytes>> {
+        let ready = self.requests.clone().ready();
+        let requests = within("room for a stream", LIMIT, ready).await?;
+        requests.context("the connection takes no calls")
     }
 }
 

@@ -21,7 +21,7 @@ const STILL: Duration = Duration::from_millis(300);
 async fn a_handler_that_does_not_read_stops_its_client_within_the_bound() -> Result<()> {
     for arm in ARMS {
         let world = World::start(arm).await?;
-        let mut client = world.client().await?;
+        let client = world.client().await?;
         let mut call = client
             .open(Call::new("/test.Echo/Hold").build()?, false)
             .await?;
@@ -72,7 +72,7 @@ async fn a_client_that_does_not_read_stops_its_handler_within_the_bound() -> Res
     let window = 65_535;
     for arm in ARMS {
         let world = World::start(arm).await?;
-        let mut client = Client::with(world.clients, |settings| {
+        let client = Client::with(world.clients, |settings| {
             settings.initial_window_size(window);
         })
         .await?;
@@ -150,7 +150,7 @@ async fn grants_come_only_for_what_was_taken() -> Result<()> {
     let (Side::Own(gateway), Side::Own(instance)) = (&world.gateway, &world.instance) else {
         panic!("both are the suite's");
     };
-    let mut client = world.client().await?;
+    let client = world.client().await?;
     let message = vec![3; 1 << 20];
     let mut call = client
         .open(Call::new("/test.Echo/Echo").build()?, false)

@@ -10,7 +10,7 @@ use super::worlds::{ARMS, World};
 async fn four_kinds_arrive_whole_and_in_order() -> Result<()> {
     for arm in ARMS {
         let world = World::start(arm).await?;
-        let mut client = world.client().await?;
+        let client = world.client().await?;
 
         let message = vec![7; 64 * 1024];
         let echoed = client.unary(Call::new("/test.Echo/Echo"), &message).await?;
@@ -69,7 +69,7 @@ async fn four_kinds_arrive_whole_and_in_order() -> Result<()> {
 async fn metadata_and_statuses_pass() -> Result<()> {
     for arm in ARMS {
         let world = World::start(arm).await?;
-        let mut client = world.client().await?;
+        let client = world.client().await?;
         let call = Call::new("/test.Echo/Echo");
         let call = call
             .header("x-dup", "1")

@@ -17,7 +17,7 @@ use super::worlds::{ARMS, Arm, Side, World};
 async fn a_cancelled_call_drops_its_handler() -> Result<()> {
     for arm in ARMS {
         let world = World::start(arm).await?;
-        let mut client = world.client().await?;
+        let client = world.client().await?;
         let mut held = client
             .open(Call::new("/test.Echo/Hold").build()?, true)
             .await?;
@@ -51,7 +51,7 @@ async fn a_cancelled_call_drops_its_handler() -> Result<()> {
 async fn a_deadline_ends_both_sides() -> Result<()> {
     for arm in ARMS {
         let world = World::start(arm).await?;
-        let mut client = world.client().await?;
+        let client = world.client().await?;
         let call = Call::new("/test.Echo/Hold").timeout(Duration::from_millis(200));
         let answer = client.unary(call, b"too late").await?;
         assert_eq!(
@@ -70,7 +70,7 @@ async fn a_deadline_ends_both_sides() -> Result<()> {
 async fn a_drain_loses_no_call() -> Result<()> {
     for arm in ARMS {
         let world = World::start(arm).await?;
-        let mut client = world.client().await?;
+        let client = world.client().await?;
         let mut held = client
             .open(Call::new("/test.Echo/Hold").build()?, false)
             .await?;
@@ -86,7 +86,11 @@ async fn a_drain_loses_no_call() -> Result<()> {
             match (answer.status()?, answer.reason()) {
                 (0, _) => {}
                 got => {
-                    assert_eq!(got, (14, "draining"), "{arm:?}");
+                    // Either describes a service whose only instance drains.
+                    assert!(
+                        matches!(got, (14, "draining" | "no-instance")),
+                        "{arm:?}: {got:?}"
+                    );
                     break;
                 }
             }
@@ -114,7 +118,7 @@ async fn a_killed_instance_is_lost_and_a_higher_epoch_takes_its_id() -> Result<(
             Side::Own(gateway) => Some(gateway.tunnel_addr),
             Side::Product(_) => None,
         };
-        let mut client = world.client().await?;
+        let client = world.client().await?;
         let mut held = client
             .open(Call::new("/test.Echo/Hold").build()?, true)
             .await?;
@@ -151,7 +155,7 @@ async fn a_refused_call_is_tried_once_more() -> Result<()> {
         Echo::default(),
     )
     .await?;
-    let mut client = grpcrouter_conformance::client::Client::connect(gateway.client_addr).await?;
+    let client = grpcrouter_conformance::client::Client::connect(gateway.client_addr).await?;
     let refusals = async {
         for _ in 0..2 {
             let open = refuses.find("OPEN", opened).await?;

@@ -5,4 +5,5 @@ mod echo;
 mod flow;
 mod kinds;
 mod lives;
+mod scripted;
 mod worlds;
