@@ -13,6 +13,7 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
+use crate::catalogue::Entry;
 use crate::glob;
 
 /// A known-failing list.
@@ -35,20 +36,20 @@ impl Known {
     ///
     /// # Errors
     /// Names the file and what is wrong in it: syntax, an empty reason, a glob that no case matches.
-    pub fn read(path: &Path, ids: &[&str]) -> Result<Self> {
+    pub fn read(path: &Path, cases: &[Entry]) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("cannot read {}", path.display()))?;
-        Self::parse(&text, ids).with_context(|| path.display().to_string())
+        Self::parse(&text, cases).with_context(|| path.display().to_string())
     }
 
-    fn parse(text: &str, ids: &[&str]) -> Result<Self> {
+    fn parse(text: &str, cases: &[Entry]) -> Result<Self> {
         let known: Self = toml::from_str(text)?;
         for Line { case, why } in &known.known {
             ensure!(
                 !why.trim().is_empty(),
                 "case `{case}` has no reason: say `why`"
             );
-            let matched = ids.iter().any(|id| glob::matches(case, id));
+            let matched = cases.iter().any(|entry| glob::matches(case, &entry.id));
             ensure!(matched, "no case is called `{case}`: --list names them");
         }
         Ok(known)
@@ -68,14 +69,14 @@ mod tests {
     #[test]
     fn a_glob_lists_with_a_reason() {
         let text = "[[known]]\ncase = \"S1*\"\nwhy = \"no limits\"";
-        let known = Known::parse(text, &["S1", "S10", "K1"]).unwrap();
+        let known = Known::parse(text, &crate::catalogue::all()).unwrap();
         assert_eq!(known.why("S10"), Some("no limits"));
         assert_eq!(known.why("K1"), None);
     }
 
     #[test]
     fn a_list_with_a_mistake_is_refused() {
-        let wrong = |text: &str| Known::parse(text, &["K1"]).unwrap_err().to_string();
+        let wrong = |text: &str| Known::parse(text, &crate::catalogue::all()).unwrap_err().to_string();
         assert!(wrong("[[known]]\ncase = \"K1\"\nwhy = \" \"").contains("no reason"));
         assert!(wrong("[[known]]\ncase = \"X9\"\nwhy = \"x\"").contains("no case"));
         assert!(wrong("[[known]]\ncase = \"K1\"").contains("missing field `why`"));

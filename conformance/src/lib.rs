@@ -7,6 +7,9 @@
 //! - [`tunnel`] plays instances and gateways.
 //! - [`link`] is the suite's own TCP hop: every fault of a network on loopback.
 //! - [`probe`] is the measuring device, and the suite's end of its side channel.
+//! - [`subject`] starts what is judged, [`rig`] and [`stage`] are what a case is given of it, [`case`](mod@case) and
+//!   [`cases`] what it does, [`runner`] and [`report`] what comes of all.
+//! - [`mutant`] breaks this project's own implementations, for the suite's own test.
 //!
 //! It shares no code with the implementations that it judges but the messages of the `.proto` files.
 

@@ -24,8 +24,8 @@ pub struct Plan {
     pub name: String,
     /// The role of the subject.
     pub role: Role,
-    /// What is chosen of the catalogue, with its implementation where this suite has one for the role.
-    pub cases: Vec<(Entry, Option<Case>)>,
+    /// What is run.
+    pub cases: Vec<(Entry, Case)>,
     /// What is known to fail.
     pub known: Known,
     /// Draws what is random.
@@ -47,7 +47,7 @@ pub async fn run(plan: Plan, host: Host) -> Result<Report> {
     let mut rows: Vec<Option<Row>> = plan.cases.iter().map(|_| None).collect();
     let mut waiting: VecDeque<usize> = (0..plan.cases.len()).collect();
     // Those that have a gateway of their own take longest: they begin first.
-    let alone = |index: &usize| plan.cases[*index].1.is_some_and(|case| case.alone);
+    let alone = |index: &usize| plan.cases[*index].1.alone;
     waiting.make_contiguous().sort_by_key(|index| !alone(index));
     let mut running = JoinSet::new();
     loop {
@@ -95,12 +95,9 @@ impl Plan {
     }
 }
 
-async fn one(plan: &Shared, host: &Arc<Host>, entry: Entry, case: Option<Case>) -> Row {
+async fn one(plan: &Shared, host: &Arc<Host>, entry: Entry, case: Case) -> Row {
     let start = Instant::now();
-    let verdict = match case {
-        Some(case) => verdict(plan, host, case).await,
-        None => Verdict::Skipped("this suite does not judge it in this role".to_owned()),
-    };
+    let verdict = verdict(plan, host, case).await;
     Row {
         known: plan.known.why(&entry.id).map(str::to_owned),
         role: plan.role,

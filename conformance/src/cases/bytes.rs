@@ -81,7 +81,7 @@ async fn compressed(rig: Rig) -> Result<()> {
         .map(|n| ((n % 2) as u8, payload::message(n, 50).to_vec()))
         .collect();
     for (flag, message) in &sent {
-        call.exchange.send_raw(flagged(*flag, message)).await?;
+        call.exchange.sending.send_raw(flagged(*flag, message)).await?;
     }
     call.exchange.half_close();
     let answer = call.exchange.answer().await?;
@@ -105,7 +105,7 @@ async fn flag_without_encoding(rig: Rig) -> Result<()> {
     let mut stage = rig.stage().await?;
     let script = Script::new().read_all().finish_with(INTERNAL, "no encoding", &[]);
     let mut call = stage.open(UNARY, &script).await?;
-    call.exchange.send_raw(flagged(1, b"squeezed")).await?;
+    call.exchange.sending.send_raw(flagged(1, b"squeezed")).await?;
     call.exchange.half_close();
     let answer = call.exchange.answer().await?;
     same("the endpoint's status", answer.status()?, INTERNAL)?;
@@ -117,7 +117,7 @@ async fn half_a_message(rig: Rig) -> Result<()> {
     let mut stage = rig.stage().await?;
     let mut call = stage.open(UNARY, &Script::new().read_all().send(1, 1)).await?;
     let whole = payload::framed_message(1, 100);
-    call.exchange.send_raw(whole.slice(..40)).await?;
+    call.exchange.sending.send_raw(whole.slice(..40)).await?;
     call.exchange.half_close();
     let answer = call.exchange.answer().await?;
     ensure!(answer.status()? != 0, "half a message was taken for a whole one");

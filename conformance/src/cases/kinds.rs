@@ -9,7 +9,7 @@ use crate::probe::{Script, payload};
 use crate::rig::Rig;
 use crate::run;
 
-use super::{BIDI, CLIENT_STREAM, SERVER_STREAM, UNARY, same};
+use super::{BIDI, CLIENT_STREAM, SERVER_STREAM, UNARY, done, same};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("K1", CALLS, run!(unary_echo)),
@@ -112,7 +112,7 @@ async fn early_end(rig: Rig) -> Result<()> {
         let answer = call.exchange.answer().await?;
         same("status", answer.status()?, code)?;
         // What is sent now is late, and hurts nobody.
-        let _ = call.exchange.send_now(&payload::framed_message(1, 60_000)).await;
+        let _ = call.exchange.sending.send_now(&payload::framed_message(1, 60_000)).await;
     }
     // Credit of what was late is given back: the connection goes on.
     for _ in 0..20 {

@@ -24,7 +24,6 @@ pub(super) const CASES: &[Case] = &[
     Case::new("R16", AT_GATEWAY, run!(never_twice)).alone(),
 ];
 
-const CANCEL: u32 = 8;
 const DEADLINE_EXCEEDED: u32 = 4;
 const UNAVAILABLE: u32 = 14;
 
@@ -72,7 +71,7 @@ async fn cancelled(rig: Rig) -> Result<()> {
             call.exchange.half_close();
         }
         call.handler.waiting("never").await?;
-        call.exchange.reset(CANCEL);
+        call.exchange.cancel();
         let limit = Duration::from_millis(100);
         rig.in_time("cancellation of the handler", limit, call.handler.cancelled()).await??;
     }
@@ -148,7 +147,7 @@ async fn races(rig: Rig) -> Result<()> {
                 for _ in 0..random.usize(..4) {
                     tokio::task::yield_now().await;
                 }
-                call.exchange.reset(CANCEL);
+                call.exchange.cancel();
             } else {
                 call.exchange.half_close();
                 let answer = call.exchange.answer().await?;

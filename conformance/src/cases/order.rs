@@ -10,7 +10,7 @@ use crate::probe::{Script, payload};
 use crate::rig::Rig;
 use crate::run;
 
-use super::{BIDI, CLIENT_STREAM, SERVER_STREAM, same};
+use super::{BIDI, CLIENT_STREAM, SERVER_STREAM, done, same};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("K5", CALLS, run!(in_order)).within(Duration::from_secs(120)),
@@ -84,7 +84,7 @@ async fn large_and_last(rig: Rig) -> Result<()> {
     while at < whole.len() {
         let piece = whole.slice(at..whole.len().min(at + 10_007));
         at += piece.len();
-        call.exchange.send_raw(piece).await?;
+        call.exchange.sending.send_raw(piece).await?;
     }
     call.exchange.half_close();
     same("status", call.exchange.answer().await?.status()?, 0)?;

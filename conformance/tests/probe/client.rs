@@ -1,6 +1,6 @@
 //! A small client on HTTP/2 that sends and reads only when a test says so.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -13,6 +13,8 @@ use tokio::net::TcpStream;
 
 /// The most that any event may take; only a failure uses it up.
 const LIMIT: Duration = Duration::from_secs(30);
+/// How long nothing may go before a sender counts as stalled. Only what must not happen is waited for so.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// Waits for an event, and fails with its name when it does not come.
 pub(crate) async fn within<T>(what: &str, event: impl Future<Output = T>) -> T {
@@ -31,7 +33,9 @@ pub(crate) struct Client {
 /// A call. Its response may not have begun.
 pub(crate) struct Call {
     response: Option<ResponseFuture>,
-    pub(crate) send: SendStream<Bytes>,
+    send: SendStream<Bytes>,
+    /// What did not go yet.
+    rest: Bytes,
 }
 
 /// A response that has begun.
@@ -77,7 +81,22 @@ impl Client {
         Call {
             response: Some(response),
             send,
+            rest: Bytes::new(),
         }
+    }
+
+    /// Calls until an instance answers: a call that has none yet fails with UNAVAILABLE.
+    pub(crate) async fn until_routed(&self) {
+        let routed = async {
+            for n in 0.. {
+                let script = Script::new();
+                let mut call = self.call("Unary", &format!("routed-{n}"), &script).await;
+                if status_of(&call.answer().await.headers) != "14" {
+                    return;
+                }
+            }
+        };
+        within("an instance", routed).await;
     }
 
     pub(crate) async fn call(&self, method: &str, name: &str, script: &Script) -> Call {
@@ -89,6 +108,40 @@ impl Call {
     /// Sends these bytes, as the windows let them go.
     pub(crate) fn send(&mut self, bytes: Bytes) {
         self.send.send_data(bytes, false).expect("the call goes on");
+    }
+
+    /// Sends what the windows let go, and keeps the rest: ends when all of it went. `sent` counts.
+    pub(crate) async fn send_with_windows(&mut self, sent: &mut usize) {
+        while !self.rest.is_empty() {
+            self.send.reserve_capacity(self.rest.len());
+            while self.send.capacity() == 0 {
+                let capacity = poll_fn(|cx| self.send.poll_capacity(cx)).await;
+                capacity
+                    .expect("the call goes on")
+                    .expect("the call goes on");
+            }
+            let piece = self
+                .rest
+                .split_to(self.rest.len().min(self.send.capacity()));
+            *sent += piece.len();
+            self.send(piece);
+        }
+    }
+
+    /// Has these bytes sent as the windows let them, for as long as silence counts as a stall: how many went.
+    pub(crate) async fn send_until_stalled(&mut self, bytes: Bytes) -> usize {
+        self.rest = bytes;
+        let mut sent = 0;
+        let all = tokio::time::timeout(SILENCE, self.send_with_windows(&mut sent)).await;
+        assert!(all.is_err(), "all of it went, and nobody read");
+        sent
+    }
+
+    /// Sends what is left, and half-closes.
+    pub(crate) async fn send_the_rest(&mut self) {
+        let mut sent = 0;
+        within("windows", self.send_with_windows(&mut sent)).await;
+        self.half_close();
     }
 
     pub(crate) fn half_close(&mut self) {

@@ -2,3 +2,5 @@
 
 mod client;
 mod direct;
+mod routed;
+mod subjects;

@@ -88,6 +88,12 @@ impl Side {
         self.hellos(instance, 1).await
     }
 
+    /// How many processes have said hello under this id so far.
+    pub fn said_hello(&self, instance: &str) -> usize {
+        let instances = self.board.instances.borrow();
+        instances.get(instance).map_or(0, |state| state.hellos)
+    }
+
     /// Waits until so many processes have said hello under this id.
     pub async fn hellos(&self, instance: &str, n: usize) -> Result<(), Missed> {
         let what = format!("hello {n} times");

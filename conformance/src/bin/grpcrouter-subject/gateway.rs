@@ -1,0 +1,51 @@
+//! The gateway.
+
+use grpcrouter::{Clock, Gateway, Listener, TcpListener};
+use grpcrouter_conformance::pb::{SubjectReply, SubjectRequest};
+
+use crate::life::{CUT_OFF, End};
+use crate::{Refused, reply, settings};
+
+/// Runs it until it is to end, then drains it: the exit code.
+pub(crate) async fn run(request: SubjectRequest, mut end: End) -> Result<i32, Refused> {
+    let config = settings::gateway(&request.settings.unwrap_or_default())?;
+    let grows = config.tunnel.call_window_max > config.tunnel.call_window;
+    let (clients, tunnels) = (bind().await?, bind().await?);
+    let addr = |listener: &TcpListener| listener.local_addr().map_err(|error| error.to_string());
+    let (client_addr, tunnel_addr) = (addr(&clients)?, addr(&tunnels)?);
+    let gateway = Gateway::new(config, Clock::start());
+    let bound = gateway.bound();
+    let serving = gateway.clone();
+    tokio::spawn(async move {
+        tokio::join!(
+            serving.serve_clients(clients),
+            serving.serve_tunnels(tunnels)
+        )
+    });
+    reply(SubjectReply {
+        client_addr: client_addr.to_string(),
+        tunnel_addr: tunnel_addr.to_string(),
+        bound_bytes: if grows { bound.grown } else { bound.fixed } as u64,
+        name: "grpcrouter gateway".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        honoured: settings::OF_GATEWAY
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        ..SubjectReply::default()
+    })
+    .await;
+    end.asked().await;
+    let left = tokio::select! {
+        biased;
+        left = gateway.drain() => left,
+        () = end.forced() => return Ok(CUT_OFF),
+    };
+    Ok(if left == 0 { 0 } else { CUT_OFF })
+}
+
+async fn bind() -> Result<TcpListener, Refused> {
+    let addr = ([127, 0, 0, 1], 0).into();
+    let bound = TcpListener::bind(addr).await;
+    bound.map_err(|error| format!("cannot listen on {addr}: {error}"))
+}
