@@ -11,8 +11,8 @@ use toml::de::{DeString, DeTable, DeValue};
 use crate::args;
 
 use super::spec::{
-    BALANCES, Key, Said, Service, Services, Spec, Strategy, Wrong, balance, field_kind,
-    field_number,
+    BALANCES, Key, Said, Service, Services, Spec, Strategy, Wrong, balance, check_method,
+    field_kind, field_number,
 };
 
 /// The largest file, in bytes: some ten thousand routes.
@@ -103,6 +103,8 @@ impl Reader<'_> {
                     for (method, value) in table(&place, value).map_err(about)? {
                         let place = self.place(method.span().start);
                         let method = method.get_ref().to_string();
+                        let checked = check_method(&method);
+                        checked.map_err(|say| Wrong::new(&place, say).about(name))?;
                         let spec = self.method(&place, value);
                         let spec =
                             spec.map_err(|wrong| wrong.about(&format!("{name}/{method}")))?;
@@ -386,6 +388,10 @@ mod tests {
             of("[services.\"pkg.S\"]\n\n\nstrategy = \"field\"\nkey = \"x\""),
             of("[services.\"pkg S\"]\nkey = \"x\""),
             of("[services.\"grpcrouter.v1.Router\"]\nkey = \"x\""),
+            of("[services.\"pkg.S\"]\n[services.\"pkg.S\".methods.\"/Get\"]\nkey = \"x\""),
+            of("[services.\"pkg.S\"]\nmethods.\"\" = {}"),
+            of("[services.\"pkg.S\"]\nkey = \"x\"\nkeys = [\"a\", \"\"]"),
+            of("[services.\"pkg.S\"]\nkey = \"x\"\nkeys = [\"a\", \"b\", \"a\"]"),
         ];
         for line in &lines {
             assert!(
@@ -436,6 +442,9 @@ mod tests {
             of("pkg.S/M=path:/api"),
             of("pkg.S=reject"),
             of("=metadata:x"),
+            of("pkg.S/=metadata:x"),
+            of("/pkg.S/M=metadata:x"),
+            of("pkg.S/M/N=metadata:x"),
         ];
         insta::assert_snapshot!(lines.join("\n"));
     }
