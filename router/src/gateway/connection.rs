@@ -61,7 +61,9 @@ pub(super) async fn serve(
     // A port for both learns only from a request that its connection carries a tunnel.
     let mut widen = false;
     loop {
-        if widen && connection.set_initial_window_size(TUNNEL_WINDOW).is_ok() {
+        // Never narrower: what is lost of a window is not always found again (`CLIENT_WINDOW_MIN`).
+        let wide = TUNNEL_WINDOW.max(stream_window);
+        if widen && connection.set_initial_window_size(wide).is_ok() {
             connection.set_target_window_size(TUNNEL_WINDOW.max(connection_window));
             widen = false;
         }

@@ -33,7 +33,7 @@ use crate::Clock;
 use crate::net::Listener;
 
 pub use channel::GatewayChannel;
-pub use config::{Bound, GatewayConfig};
+pub use config::{Bound, CLIENT_WINDOW_MIN, GatewayConfig};
 pub use gauges::{Counted, Gauge, Gauges};
 pub use mount::{GatewayBody, GatewayService};
 pub use router::{RouterService, ServiceRouter};
@@ -81,10 +81,9 @@ impl Gateway {
     /// A gateway that serves nothing yet.
     ///
     /// # Panics
-    /// If no tunnel can run with these settings; [`TunnelConfig::check`](grpcrouter_core::Config::check)
-    /// says which one is wrong.
+    /// If no gateway can run with these settings; [`GatewayConfig::check`] says which one is wrong.
     pub fn new(config: GatewayConfig, clock: Clock) -> Self {
-        if let Err(wrong) = config.tunnel.check() {
+        if let Err(wrong) = config.check() {
             panic!("gateway settings: {wrong}");
         }
         let directory = Directory::new(config.registry.clone(), config.seed);

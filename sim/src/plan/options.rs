@@ -102,9 +102,8 @@ impl Options {
             // The network counts it in whole milliseconds.
             jitter: Duration::from_millis(rng.u64(..=latency_us / 500)),
             heartbeat: Duration::from_millis(rng.u64(300..=1_000)),
-            // Not below HTTP/2's own 65,535: a client that does not know of a smaller one yet sends past it,
-            // and may then wait for ever.
-            client_window: frame.client_window.max(64 * 1024),
+            // The real gateway takes none that clients need not keep to.
+            client_window: frame.client_window.max(grpcrouter::CLIENT_WINDOW_MIN),
             faults,
             tiny: rng.u8(..16) == 0,
             ..frame
