@@ -16,7 +16,7 @@ use super::Shared;
 
 /// Serves one `Register` call.
 pub(super) async fn serve(shared: Arc<Shared>, transport: impl Transport, identity: Identity) {
-    let _open = shared.gauges.tunnels.enter();
+    let open = shared.gauges.tunnels.enter();
     let tunnel =
         Tunnel::<grpcrouter_core::Gateway>::new(shared.clock.now(), shared.config.tunnel.clone());
     let link = Arc::new(Link::new(tunnel, shared.clock));
@@ -47,9 +47,14 @@ pub(super) async fn serve(shared: Arc<Shared>, transport: impl Transport, identi
         }
     };
     session.ended(&error);
-    driver
-        .finish(TransportEnd::Response(trailers(&error)))
-        .await;
+    let link = driver.link().clone();
+    let farewell = async {
+        let end = TransportEnd::Response(trailers(&error));
+        driver.finish(end).await;
+        drop(open);
+    };
+    // Clients that read slowly may have whole answers left to take.
+    tokio::join!(farewell, link.keep_deadlines());
 }
 
 struct Session<'a> {

@@ -153,7 +153,7 @@ impl<R: Role, T: Transport> Driver<R, T> {
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) {
         loop {
-            let at = self.link.lock().tunnel.poll_timeout();
+            let at = self.link.next_timeout();
             if at != self.timer_at {
                 self.timer_at = at;
                 if let Some(at) = at {

@@ -9,8 +9,9 @@ mod payload;
 mod transport;
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use futures_util::task::AtomicWaker;
 use grpcrouter_core::tunnel::{Event, Role};
@@ -27,7 +28,8 @@ pub(crate) use transport::{BodyTransport, H2Transport, Transport, TransportEnd};
 #[derive(Debug)]
 pub(crate) struct Link<R: Role> {
     state: Mutex<State<R>>,
-    /// Wakes the driver: there is something to write, or a timer changed.
+    /// Wakes the driver: there is something to write, or a timer changed. After the tunnel's end, who keeps
+    /// the deadlines.
     driver: AtomicWaker,
     clock: Clock,
 }
@@ -116,6 +118,31 @@ impl<R: Role> Link<R> {
         let result = step(&mut state.tunnel, now);
         state.deliver();
         result
+    }
+
+    /// After the tunnel's end: holds to their deadlines the calls that still give out what had come before.
+    /// Returns when none is left, which mostly is at once.
+    pub(crate) async fn keep_deadlines(&self) {
+        while let Some(at) = self.next_timeout() {
+            let changed = poll_fn(|cx| {
+                self.driver.register(cx.waker());
+                match self.next_timeout() == Some(at) {
+                    true => Poll::Pending,
+                    false => Poll::Ready(()),
+                }
+            });
+            tokio::select! {
+                biased;
+                () = changed => {}
+                () = tokio::time::sleep_until(self.clock.instant(at)) => {
+                    self.drive(Tunnel::handle_timeout);
+                }
+            }
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Time> {
+        self.lock().tunnel.poll_timeout()
     }
 
     fn has_notice(&self) -> bool {

@@ -34,8 +34,6 @@ pub struct Record {
     pub(super) abandoned: bool,
     /// A fault was on its path.
     pub(super) touched: bool,
-    /// Its whole answer is at its gateway, and nobody keeps time for it there.
-    pub(super) untimed: bool,
     /// Times that a handler began.
     pub(super) runs: u32,
     pub(super) finished: Option<u32>,
@@ -81,7 +79,6 @@ impl Record {
             ended: None,
             abandoned: false,
             touched: false,
-            untimed: false,
             runs: 0,
             finished: None,
             cancelled: false,

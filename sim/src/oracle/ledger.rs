@@ -228,7 +228,6 @@ impl Ledger {
         if let Some(deadline) = record.deadline().map(|deadline| deadline + slack)
             && now > deadline
             && outcome != Outcome::Cancelled
-            && !(record.untimed && record.is_own(&outcome))
         {
             let late = (now - deadline).as_micros();
             let what = format!("ended {late} us later than its deadline and what delays allow");
@@ -256,12 +255,6 @@ impl Ledger {
     pub fn touched(&mut self, now: Time, call: u32) {
         self.event(now, Edge::World, What::Touched, call, 0);
         self.records[call as usize].touched = true;
-    }
-
-    /// The call's whole answer is at its gateway, and the tunnel that kept its time is gone: a client that
-    /// reads slowly may get it after the deadline, which it keeps itself.
-    pub fn untimed(&mut self, call: u32) {
-        self.records[call as usize].untimed = true;
     }
 
     /// A hostile instance answered the call itself: what comes of it is not its handler's.
