@@ -14,7 +14,7 @@ use fastrand::Rng;
 use grpcrouter_core::Time;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil_net::shim::tokio::net::{TcpListener, TcpStream};
-use turmoil_net::{EnterGuard, HostId, KernelConfig, Net, Packet};
+use turmoil_net::{EnterGuard, HostId, KernelConfig, Net, Packet, Transport};
 
 use crate::plan::Options;
 
@@ -37,6 +37,8 @@ struct State {
     slow: BTreeSet<Link>,
     /// Where a host's port really is.
     ports: BTreeMap<(Node, u16), u16>,
+    /// Connections of processes that have ended, by their own end and the other one.
+    gone: BTreeSet<(SocketAddr, SocketAddr)>,
     flying: BTreeMap<(Time, u64), Packet>,
     flown: u64,
 }
@@ -65,6 +67,7 @@ impl Air {
             parted: BTreeSet::new(),
             slow: BTreeSet::new(),
             ports: BTreeMap::new(),
+            gone: BTreeSet::new(),
             flying: BTreeMap::new(),
             flown: 0,
         });
@@ -81,6 +84,7 @@ impl Air {
         let mut state = self.state();
         let mut sent = Vec::new();
         guard.egress_all(&mut sent);
+        sent.retain(|packet| !state.is_gone(packet));
         for packet in sent {
             let lost = state.rng.u8(..100) < state.loss;
             let jitter_us = options.jitter.as_micros() as u64;
@@ -110,6 +114,15 @@ impl Air {
         for packet in arrived {
             guard.deliver(packet);
         }
+    }
+
+    /// A process is about to end. Its machine says nothing more on its connections: tokio drops their sockets
+    /// in an order that follows from what the whole program did before, turmoil-net says goodbye for each
+    /// in that order, and which of these packets is lost would follow from it.
+    pub(super) fn end(&self, node: Node) {
+        let sockets = turmoil_net::netstat(node.to_string()).entries.into_iter();
+        let connections = sockets.filter_map(|socket| Some((socket.local, socket.peer?)));
+        self.state().gone.extend(connections);
     }
 
     /// Says whether one host reaches the other.
@@ -174,6 +187,18 @@ impl Air {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Whether a packet is of a connection one of whose processes has ended.
+    fn is_gone(&self, packet: &Packet) -> bool {
+        let Transport::Tcp(segment) = &packet.payload else {
+            return false;
+        };
+        let from = SocketAddr::new(packet.src, segment.src_port);
+        let to = SocketAddr::new(packet.dst, segment.dst_port);
+        self.gone.contains(&(from, to)) || self.gone.contains(&(to, from))
     }
 }
 
