@@ -51,8 +51,8 @@ struct Cli {
     /// The long run: a million seeds of the frame level and 5,000 of the network level, from --from on
     #[arg(long, conflicts_with_all = ["seeds", "seed", "check"])]
     soak: bool,
-    /// Prints the hashes of the seeds, over every event and the bytes of every segment
-    #[arg(long, hide = true)]
+    /// Prints each seed and the hash of its run, over every event and the bytes of every segment
+    #[arg(long, conflicts_with_all = ["check", "soak", "faults", "trace"])]
     hashes: bool,
     /// The commit that is printed beside a violation
     #[arg(long, hide = true, default_value = "unknown")]
@@ -76,8 +76,10 @@ fn kinds(text: &str) -> Result<Faults, String> {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if cli.hashes {
-        for hash in determinism::hashes(cli.layer, cli.from, cli.seeds) {
-            println!("{hash:x}");
+        let seeds = seeds(&cli);
+        let hashes = determinism::hashes(cli.layer, seeds.start, seeds.end - seeds.start);
+        for (seed, hash) in seeds.zip(hashes) {
+            println!("{}", determinism::line(seed, hash));
         }
         return ExitCode::SUCCESS;
     }
@@ -97,13 +99,16 @@ fn main() -> ExitCode {
 
 /// Runs the seeds that were asked for.
 fn run(cli: &Cli) -> Result<()> {
-    let seeds = match cli.seed {
-        Some(seed) => seed..seed + 1,
-        None => cli.from..cli.from + cli.seeds,
-    };
-    let summary = seeds_of(cli, cli.layer, &[seeds]);
+    let summary = seeds_of(cli, cli.layer, &[seeds(cli)]);
     print!("{summary}");
     judge(cli, &summary)
+}
+
+fn seeds(cli: &Cli) -> Range<u64> {
+    match cli.seed {
+        Some(seed) => seed..seed + 1,
+        None => cli.from..cli.from + cli.seeds,
+    }
 }
 
 fn seeds_of(cli: &Cli, layer: Layer, seeds: &[Range<u64>]) -> Summary {
@@ -203,7 +208,7 @@ fn check(cli: &Cli, commit: &str) -> Result<()> {
         }
     }
     let program = std::env::current_exe()?;
-    for layer in [Layer::Frame, Layer::Net] {
+    for layer in Layer::ALL {
         determinism::check(layer, || {
             let mut command = Command::new(&program);
             let seeds = determinism::SEEDS.to_string();

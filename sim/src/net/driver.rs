@@ -1,5 +1,5 @@
 //! Steps the simulation from outside: a phase of calls and faults, then everything heals and liveness is
-//! demanded, then everything comes to rest.
+//! demanded, then everything comes to rest, and everyone leaves.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,9 @@ const LIVE_WITHIN: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(100);
 /// How long calls may take to end by themselves: the slowest that a plan draws takes two minutes.
 const REST: Duration = Duration::from_secs(240);
+
+/// How long after everyone has gone gateways may take to notice.
+const LEFT_WITHIN: Duration = Duration::from_secs(10);
 
 /// A probe of one instance from one client.
 struct Probe {
@@ -50,6 +53,7 @@ pub(super) fn drive(
     faults.heal(sim);
     live(sim, world, guard, &mut faults);
     rest(sim, world, guard);
+    leave(sim, world, guard, &mut faults);
     faults.counted
 }
 
@@ -190,6 +194,49 @@ fn rest(sim: &mut Sim<'_>, world: &Arc<World>, guard: Option<&EnterGuard>) {
         }
         state.ledger.close(now);
     });
+}
+
+/// Every client and every instance goes, and gateways hold nothing.
+fn leave(sim: &mut Sim<'_>, world: &Arc<World>, guard: Option<&EnterGuard>, faults: &mut Faults) {
+    for node in Node::all(&world.options) {
+        if matches!(node, Node::Client(_) | Node::Instance(_)) {
+            faults.stop(sim, node);
+        }
+    }
+    let limit = world.now() + LEFT_WITHIN;
+    while world.now() < limit && held(world).next().is_some() {
+        step(sim, world, guard);
+    }
+    for what in held(world) {
+        world.with(|state, now| state.ledger.report(now, Rule::Leaked, None, what));
+    }
+}
+
+/// What gateways hold, one line for each that does.
+fn held(world: &World) -> impl Iterator<Item = String> {
+    let lines: Vec<_> = world.with(|state, _| {
+        let gateways = state.gateways.iter().enumerate();
+        let gateways = gateways.filter_map(|(n, host)| Some((n, host.gateway.as_ref()?)));
+        gateways
+            .map(|(number, gateway)| {
+                let gauges = gateway.gauges();
+                let counts = [
+                    gauges.calls.get(),
+                    gauges.tunnels.get(),
+                    gauges.connections.get(),
+                    gateway.instances(),
+                ];
+                (Node::Gateway(number), counts)
+            })
+            .collect()
+    });
+    let held = lines.into_iter().filter(|(_, counts)| *counts != [0; 4]);
+    held.map(|(node, [calls, tunnels, connections, instances])| {
+        format!(
+            "{node}, with everyone gone: {calls} calls, {tunnels} tunnels, {connections} connections, \
+             {instances} instances"
+        )
+    })
 }
 
 fn is_at_rest(world: &Arc<World>) -> bool {

@@ -102,6 +102,11 @@ impl Faults {
         self.network.supervise(sim);
     }
 
+    /// Ends a process for good.
+    pub(super) fn stop(&mut self, sim: &mut Sim<'_>, node: Node) {
+        self.network.apply(sim, Change::Stop(node));
+    }
+
     fn at(&mut self, time: Time, change: Change) {
         self.scheduled += 1;
         self.agenda.insert((time, self.scheduled), change);

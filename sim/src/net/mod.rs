@@ -63,7 +63,8 @@ fn run_over(plan: &Plan, watch: Watch, loss: Option<u8>) -> Report {
     }
     let entered = loss.map(|loss| lossy::Air::enter(&options, plan.seed, loss));
     let (air, guard) = entered.unzip();
-    let world = Arc::new(World::new(plan.seed, options, ledger, touches, air));
+    let late = watch.wall_clock;
+    let world = Arc::new(World::new(plan.seed, options, ledger, touches, air, late));
     if loss.is_some() {
         // A connection is given up where too much of it is lost in a row.
         let late = world.options.heartbeat * 2 + hosts::DIAL + hop(&world.options) * 24;

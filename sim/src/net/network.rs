@@ -217,6 +217,9 @@ impl Network {
                 state.parted = state.parted.map(|n| n + 1);
             });
         }
+        if let Some(air) = &self.world.air {
+            air.end(node);
+        }
         self.world.with(|state, _| state.killed = Some(Vec::new()));
         sim.crash(node.to_string());
         self.world.with(|state, now| {

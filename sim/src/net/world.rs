@@ -12,6 +12,7 @@ use grpcrouter::{Gateway, InstanceHandle};
 use grpcrouter_core::Time;
 use tokio::sync::Notify;
 
+use crate::determinism::machine_delay;
 use crate::oracle::Ledger;
 use crate::plan::Options;
 
@@ -62,6 +63,8 @@ pub(super) struct State {
     epochs: u64,
     /// Seeds that hosts took so far.
     seeds: u64,
+    /// Whether the next dial takes as long as a clock of this machine says.
+    late: bool,
 }
 
 /// A probe that a client is to make.
@@ -98,6 +101,7 @@ impl World {
         ledger: Ledger,
         touches: Touches,
         air: Option<Air>,
+        late: bool,
     ) -> Self {
         let gateways = (0..options.gateways).map(|_| GatewayHost::default());
         let instances = (0..options.instances * 2).map(|_| InstanceHost::default());
@@ -122,6 +126,7 @@ impl World {
                 rivals: vec![None; options.instances],
                 epochs: 0,
                 seeds: 0,
+                late,
             }),
             options,
         }
@@ -169,6 +174,11 @@ impl World {
 }
 
 impl State {
+    /// How long a dial takes besides: nothing, but where a clock is to be read.
+    pub(super) fn dial_delay(&mut self) -> Option<Duration> {
+        std::mem::take(&mut self.late).then(machine_delay)
+    }
+
     /// The epoch of a process that starts: later than those before it.
     pub(super) fn next_epoch(&mut self) -> u64 {
         self.epochs += 1;
