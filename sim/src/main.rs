@@ -122,9 +122,12 @@ fn seeds_of(cli: &Cli, layer: Layer, seeds: &[Range<u64>]) -> Summary {
         grpcrouter_core::sabotage::choose(cli.sabotage);
         layer.run(seed, only, watch)
     };
+    sweep(seeds, layer.name(), threads(cli), !cli.trace, &run)
+}
+
+fn threads(cli: &Cli) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, Into::into);
-    let threads = cli.jobs.unwrap_or(cores);
-    sweep(seeds, layer.name(), threads, !cli.trace, &run)
+    cli.jobs.unwrap_or(cores)
 }
 
 /// Says what failed, and how to see it again.
@@ -154,9 +157,15 @@ fn replay(cli: &Cli, report: &Report) -> String {
         };
         format!(" --faults {names}")
     });
+    #[cfg(grpcrouter_sabotage)]
+    let wrong = cli.sabotage.map(|wrong| format!(" --sabotage {wrong:?}"));
+    #[cfg(not(grpcrouter_sabotage))]
+    let wrong: Option<String> = None;
     format!(
-        "cargo xtask sim --layer {} --seed {}{faults} --trace",
-        report.layer, report.seed
+        "cargo xtask sim --layer {} --seed {}{faults}{} --trace",
+        report.layer,
+        report.seed,
+        wrong.unwrap_or_default()
     )
 }
 
@@ -217,18 +226,18 @@ fn check(cli: &Cli, commit: &str) -> Result<()> {
         })?;
         println!("{layer}: the same hashes every time, and a clock that is read shows");
     }
-    sabotages()
+    sabotages(cli)
 }
 
 #[cfg(grpcrouter_sabotage)]
-fn sabotages() -> Result<()> {
-    for line in grpcrouter_sim::sabotages::check()? {
+fn sabotages(cli: &Cli) -> Result<()> {
+    for line in grpcrouter_sim::sabotages::check(threads(cli))? {
         println!("caught: {line}");
     }
     Ok(())
 }
 
 #[cfg(not(grpcrouter_sabotage))]
-fn sabotages() -> Result<()> {
+fn sabotages(_: &Cli) -> Result<()> {
     bail!("built without `--cfg grpcrouter_sabotage`: cargo xtask sim builds it")
 }

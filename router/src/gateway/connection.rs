@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use grpcrouter_core::registry::Identity;
+use grpcrouter_core::sabotage::{self, Sabotage};
 use h2::server::{Connection, SendResponse};
 use h2::{Ping, PingPong, RecvStream};
 use http::Request;
@@ -77,7 +78,7 @@ pub(super) async fn serve(
             }
             // Until the peer has acknowledged the first settings there can be no others.
             () = tokio::time::sleep(WIDEN_AGAIN), if widen => continue,
-            () = silent(&mut keepalive) => return Err("the peer answers no ping".into()),
+            () = silent(&mut keepalive), if !sabotage::is(Sabotage::KeepaliveNever) => return Err("the peer answers no ping".into()),
             accepted = connection.accept() => accepted,
         };
         let Some(accepted) = accepted else {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use grpcrouter_core::registry::{Identity, Key};
+use grpcrouter_core::sabotage::{self, Sabotage};
 use grpcrouter_core::tunnel::GatewayEvent;
 use grpcrouter_core::{Tunnel, TunnelError};
 use http::HeaderMap;
@@ -121,7 +122,9 @@ impl Session<'_> {
 
     fn ended(&self, error: &TunnelError) {
         if let Some(key) = self.key {
-            self.shared.directory.remove(key);
+            if !sabotage::is(Sabotage::DeadTunnelKept) {
+                self.shared.directory.remove(key);
+            }
             self.shared.descriptors.leave(key);
             info!(instance = self.name, "tunnel ended: {error}");
         } else {

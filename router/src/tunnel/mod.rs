@@ -14,8 +14,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
 use futures_util::task::AtomicWaker;
+use grpcrouter_core::sabotage::{self, Sabotage};
 use grpcrouter_core::tunnel::{Event, Role};
-use grpcrouter_core::{Key, Time, Tunnel, TunnelError};
+use grpcrouter_core::{CallFault, Key, Time, Tunnel, TunnelError};
 
 use crate::Clock;
 
@@ -164,6 +165,12 @@ impl<R: Role> State<R> {
     fn deliver(&mut self) {
         while let Some(event) = self.tunnel.poll_event() {
             let waker = match event {
+                Event::Readable(key) | Event::Writable(key)
+                    if sabotage::is(Sabotage::LostUntold)
+                        && matches!(self.tunnel.fault(key), Some(CallFault::Lost { .. })) =>
+                {
+                    None
+                }
                 Event::Readable(key) => self.waits(key).and_then(|waits| waits.reader.take()),
                 Event::Writable(key) => self.waits(key).and_then(|waits| waits.writer.take()),
                 Event::Role(event) => {

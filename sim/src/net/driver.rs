@@ -50,6 +50,10 @@ pub(super) fn drive(
         faults.tick(sim);
         step(sim, world, guard);
     }
+    while faults.last() {
+        faults.tick(sim);
+        step(sim, world, guard);
+    }
     faults.heal(sim);
     live(sim, world, guard, &mut faults);
     rest(sim, world, guard);
@@ -59,6 +63,7 @@ pub(super) fn drive(
 
 fn step(sim: &mut Sim<'_>, world: &Arc<World>, guard: Option<&EnterGuard>) {
     world.with(|state, _| state.links.tick());
+    look(world);
     world.step(|| {
         // Hosts run for ever: an error is one in the making of the simulation.
         if let Err(error) = sim.step() {
@@ -68,6 +73,23 @@ fn step(sim: &mut Sim<'_>, world: &Arc<World>, guard: Option<&EnterGuard>) {
     if let (Some(air), Some(guard)) = (&world.air, guard) {
         air.tick(guard, world.now(), &world.options);
     }
+}
+
+/// Nothing in a gateway outlives the tunnels that it has.
+fn look(world: &World) {
+    world.with(|state, now| {
+        for (number, host) in state.gateways.iter_mut().enumerate() {
+            let Some(gateway) = &host.gateway else {
+                continue;
+            };
+            let (tunnels, instances) = (gateway.gauges().tunnels.get(), gateway.instances());
+            if instances > tunnels && !std::mem::replace(&mut host.told, true) {
+                let node = Node::Gateway(number);
+                let what = format!("{node}: {instances} instances, and {tunnels} tunnels");
+                state.ledger.report(now, Rule::Leaked, None, what);
+            }
+        }
+    });
 }
 
 /// From each client, each instance answers within the time.

@@ -170,7 +170,10 @@ impl Drop for Run {
             match &mut state.killed {
                 Some(killed) => killed.push((self.call, self.finished)),
                 None if self.finished => {}
-                None => state.ledger.handler_cancelled(now, self.call),
+                None => {
+                    let slack = state.touches.slack(self.call);
+                    state.ledger.handler_cancelled(now, self.call, slack);
+                }
             }
         });
     }
@@ -342,7 +345,10 @@ impl Body for Outgoing {
             }
             Given::Status(status) => {
                 run.finished = true;
-                world.with(|state, now| state.ledger.handler_finished(now, call, status));
+                world.with(|state, now| {
+                    let slack = state.touches.slack(call);
+                    state.ledger.handler_finished(now, call, status, slack);
+                });
                 let mut trailers = HeaderMap::new();
                 trailers.insert("grpc-status", status.into());
                 Frame::trailers(trailers)

@@ -27,10 +27,12 @@ type Result = std::result::Result<(), Box<dyn Error>>;
 
 /// How long a dial and a handshake may take.
 pub(super) const DIAL: Duration = Duration::from_secs(1);
+/// Between an agent's looks at its server.
+pub(super) const PROBES: Duration = Duration::from_secs(1);
 /// The longest wait before an instance dials again.
 pub(super) const BACKOFF: Duration = Duration::from_millis(400);
 /// How long running calls may take to finish once a gateway or an instance drains.
-const DRAIN: Duration = Duration::from_secs(2);
+pub(super) const DRAIN: Duration = Duration::from_secs(2);
 /// Stream window of the server behind an agent, in bytes.
 pub(super) const SERVER_WINDOW: u32 = 16 * 1024;
 
@@ -73,6 +75,7 @@ pub(super) async fn gateway(world: Arc<World>, number: usize) -> Result {
         let host = &mut state.gateways[number];
         host.ended = None;
         host.gateway = Some(gateway.clone());
+        host.told = false;
         host.drain = Arc::default();
         host.drain.clone()
     });
@@ -161,6 +164,7 @@ async fn serve(world: &Arc<World>, number: usize, slot: usize, config: InstanceC
 async fn agent(world: &Arc<World>, number: usize, instance: InstanceConfig, dial: Dial) {
     let config = AgentConfig {
         instance,
+        probe_interval: PROBES,
         probe_timeout: DIAL,
         ..AgentConfig::new(id(number), target(Node::Server(number), CALLS))
     };

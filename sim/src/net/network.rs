@@ -1,15 +1,24 @@
 //! What faults change on the network and at hosts. Faults overlap: a link is whole when no fault holds or
 //! parts it any longer, and a host is up when none keeps it down.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use grpcrouter_core::Time;
 use turmoil::Sim;
 
-use crate::oracle::{Edge, What};
+use crate::oracle::{Edge, Rule, What};
 
+use super::hosts::DRAIN;
 use super::node::{Link, Node, is_agent};
 use super::world::World;
+
+/// How long a process may take to drain: a gateway gives its calls a time, and those that it is connected to
+/// another. The rest is for turns that come late.
+const DRAINED_WITHIN: Duration = DRAIN
+    .saturating_mul(2)
+    .saturating_add(Duration::from_millis(500));
 
 /// A change of the network or of a host.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +62,8 @@ pub(super) struct Network {
     links: BTreeMap<Link, State>,
     /// How many faults keep a host down.
     down: BTreeMap<Node, u32>,
-    draining: BTreeSet<Node>,
+    /// Processes that were told to drain, and when.
+    draining: BTreeMap<Node, Time>,
 }
 
 impl Network {
@@ -62,13 +72,13 @@ impl Network {
             world,
             links: BTreeMap::new(),
             down: BTreeMap::new(),
-            draining: BTreeSet::new(),
+            draining: BTreeMap::new(),
         }
     }
 
     /// Whether nothing keeps a host down, or is about to.
     pub(super) fn is_up(&self, node: Node) -> bool {
-        self.down.get(&node).is_none_or(|n| *n == 0) && !self.draining.contains(&node)
+        self.down.get(&node).is_none_or(|n| *n == 0) && !self.draining.contains_key(&node)
     }
 
     pub(super) fn apply(&mut self, sim: &mut Sim<'_>, change: Change) {
@@ -123,11 +133,38 @@ impl Network {
                 self.bounce(sim, node);
             }
         }
+        self.check_drains();
+    }
+
+    /// Whether a process drains.
+    pub(super) fn drains(&self) -> bool {
+        !self.draining.is_empty()
+    }
+
+    /// A process that was told to drain ends in time, whatever its calls do.
+    fn check_drains(&mut self) {
+        let world = &self.world;
+        self.draining.retain(|node, since| {
+            world.with(|state, now| {
+                let ended = match node {
+                    Node::Gateway(n) => state.gateways[*n].ended,
+                    Node::Instance(n) => state.instances[*n].ended,
+                    _ => None,
+                };
+                let overdue = ended.is_none() && now > *since + DRAINED_WITHIN;
+                if overdue {
+                    let took = (now - *since).as_millis();
+                    let what = format!("{node} was told to drain {took} ms ago, and still runs");
+                    state.ledger.report(now, Rule::Late, None, what);
+                }
+                !overdue
+            })
+        });
     }
 
     /// Hosts that drain are started anew: all else has healed by itself.
     pub(super) fn heal(&mut self, sim: &mut Sim<'_>) {
-        for node in std::mem::take(&mut self.draining) {
+        for node in std::mem::take(&mut self.draining).into_keys() {
             self.bounce(sim, node);
         }
     }
@@ -220,14 +257,23 @@ impl Network {
         if let Some(air) = &self.world.air {
             air.end(node);
         }
-        self.world.with(|state, _| state.killed = Some(Vec::new()));
+        // Not dropped under the lock.
+        let _gone = self.world.with(|state, _| {
+            state.killed = Some(Vec::new());
+            match node {
+                Node::Gateway(n) => (state.gateways[n].gateway.take(), None),
+                Node::Instance(n) => (None, state.instances[n].handle.take()),
+                _ => (None, None),
+            }
+        });
         sim.crash(node.to_string());
         self.world.with(|state, now| {
             let mut runs = state.killed.take().unwrap_or_default();
             runs.sort_unstable();
             for (call, finished) in runs {
                 if !finished {
-                    state.ledger.handler_cancelled(now, call);
+                    let slack = state.touches.slack(call);
+                    state.ledger.handler_cancelled(now, call, slack);
                 }
             }
             if told {
@@ -274,13 +320,19 @@ impl Network {
     }
 
     fn drain(&mut self, node: Node) {
-        self.draining.insert(node);
-        // Not under the lock: it wakes tasks.
-        let (handle, drain) = self.world.with(|state, _| match node {
-            Node::Instance(n) => (state.instances[n].handle.clone(), None),
-            Node::Gateway(n) => (None, Some(state.gateways[n].drain.clone())),
-            _ => (None, None),
+        // Not under the lock: it wakes tasks. A process that has just begun to start has nobody to tell.
+        let (handle, drain, now) = self.world.with(|state, now| match node {
+            Node::Instance(n) => (state.instances[n].handle.clone(), None, now),
+            Node::Gateway(n) => {
+                let host = &state.gateways[n];
+                let runs = host.gateway.is_some();
+                (None, runs.then(|| host.drain.clone()), now)
+            }
+            _ => (None, None, now),
         });
+        if handle.is_some() || drain.is_some() {
+            self.draining.insert(node, now);
+        }
         if let Some(handle) = handle {
             handle.drain();
         }

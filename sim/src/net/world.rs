@@ -77,8 +77,10 @@ pub(super) struct Wanted {
 /// A gateway's host, as the driver sees it.
 #[derive(Default)]
 pub(super) struct GatewayHost {
-    /// The latest process.
+    /// The process, while it runs.
     pub(super) gateway: Option<Gateway>,
+    /// It was said of it that it has instances without tunnels.
+    pub(super) told: bool,
     /// Asks it to drain.
     pub(super) drain: Arc<Notify>,
     /// It drained, and stands still since then.

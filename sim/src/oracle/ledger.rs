@@ -153,7 +153,9 @@ impl Ledger {
         };
         self.event(now, edge, What::Delivered, call, bytes.len() as u64);
         self.moved_at = now;
-        self.check_zombie(now, call, direction, slack);
+        if direction == Direction::Request {
+            self.check_zombie(now, call, "bytes came to its handler", slack);
+        }
         let record = &mut self.records[call as usize];
         if record.broken {
             return;
@@ -182,7 +184,7 @@ impl Ledger {
     /// A handler began, at the instance of this number.
     pub fn handler_started(&mut self, now: Time, call: u32, instance: usize, slack: Slack) {
         self.event(now, Edge::Handler, What::Started, call, instance as u64);
-        self.check_zombie(now, call, Direction::Request, slack);
+        self.check_zombie(now, call, "it came to its handler", slack);
         let record = &mut self.records[call as usize];
         record.runs += 1;
         let (runs, pinned) = (record.runs, record.plan.pinned);
@@ -197,14 +199,16 @@ impl Ledger {
     }
 
     /// A handler gave its status.
-    pub fn handler_finished(&mut self, now: Time, call: u32, status: u32) {
+    pub fn handler_finished(&mut self, now: Time, call: u32, status: u32, slack: Slack) {
         self.event(now, Edge::Handler, What::Finished, call, u64::from(status));
+        self.check_zombie(now, call, "its handler gave its status", slack);
         self.records[call as usize].finished = Some(status);
     }
 
     /// A handler was told that nobody waits for it any more.
-    pub fn handler_cancelled(&mut self, now: Time, call: u32) {
+    pub fn handler_cancelled(&mut self, now: Time, call: u32, slack: Slack) {
         self.event(now, Edge::Handler, What::Cancelled, call, 0);
+        self.check_zombie(now, call, "its handler was told", slack);
         self.records[call as usize].cancelled = true;
     }
 
@@ -331,13 +335,14 @@ impl Ledger {
         }
     }
 
-    fn check_zombie(&mut self, now: Time, call: u32, direction: Direction, slack: Slack) {
+    /// Something happened at a call's handler: not long after the call's end.
+    fn check_zombie(&mut self, now: Time, call: u32, what: &str, slack: Slack) {
         let record = &self.records[call as usize];
-        if let (Some((ended, _)), Direction::Request) = (&record.ended, direction)
+        if let Some((ended, _)) = &record.ended
             && now > *ended + slack
         {
             let since = (now - *ended).as_micros();
-            let what = format!("came to its handler {since} us after its end");
+            let what = format!("{what} {since} us after its end");
             self.report(now, Rule::Zombie, Some(call), what);
         }
     }

@@ -135,7 +135,7 @@ fn one(rng: &mut Rng, options: &Options) -> CallPlan {
         },
         handler: Handler {
             stall: if rng.u8(..4) == 0 || tiny {
-                us(spread_us(rng, 1_000, 3_000_000))
+                us(spread_us(rng, 1_000, options.stall.as_micros() as u64))
             } else {
                 Duration::ZERO
             },

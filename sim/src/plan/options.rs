@@ -41,6 +41,8 @@ pub struct Options {
     pub fragmented: u8,
     /// The kinds of faults that are on.
     pub faults: Vec<FaultKind>,
+    /// The longest that a plan lets a handler do nothing.
+    pub stall: Duration,
     /// Whether some calls move megabytes.
     pub bulk: bool,
     /// Whether some calls move very many tiny messages.
@@ -75,6 +77,7 @@ impl Options {
             heartbeat: Duration::from_millis(rng.u64(400..900)),
             fragmented: weighted(rng, &[(2, 0), (2, 20), (1, 200)]),
             faults: FaultKind::some(rng),
+            stall: Duration::from_secs(3),
             bulk: rng.u8(..64) == 0,
             tiny: rng.u8(..8) == 0,
             tight_deadlines: rng.bool(),
@@ -106,6 +109,11 @@ impl Options {
             client_window: frame.client_window.max(grpcrouter::CLIENT_WINDOW_MIN),
             faults,
             tiny: rng.u8(..16) == 0,
+            // Some calls outlast what a drain gives them.
+            stall: Duration::from_secs(12),
+            // What is past a bound shows only in calls that are longer than it. With less credit they would take
+            // longer than all else.
+            bulk: rng.u8(..6) == 0 && frame.call_window >= 16 * 1024,
             ..frame
         }
     }
