@@ -224,6 +224,11 @@ impl Network {
         }
         self.world.with(|state, _| state.killed = Some(Vec::new()));
         sim.crash(node.to_string());
+        if let Node::Gateway(n) = node {
+            // What it knew went with it. Not dropped under the lock.
+            let gone = self.world.with(|state, _| state.gateways[n].gateway.take());
+            drop(gone);
+        }
         self.world.with(|state, now| {
             let mut runs = state.killed.take().unwrap_or_default();
             runs.sort_unstable();

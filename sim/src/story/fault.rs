@@ -39,6 +39,8 @@ pub enum Fault {
     /// What a link carries is gone, and is not sent again: a connection that lost something stays silent
     /// when this is over.
     Part(Line),
+    /// A link carries 300 bytes each way in a step: 60 KB/s.
+    Drip(Line),
     /// A link carries one byte each way in so long; in whole steps of 5 ms.
     Crawl(Line, Duration),
     /// A host is gone without a word, until it starts anew.
@@ -80,6 +82,7 @@ impl Fault {
             Self::Hold(line) if line.both => vec![Change::Hold(line.link())],
             Self::Hold(line) => line.ways(Change::HoldOneWay),
             Self::Part(line) => line.ways(Change::Part),
+            Self::Drip(line) => vec![Change::Drip(line.link(), true)],
             Self::Crawl(line, every) => {
                 let steps = every.as_micros() / TICK.as_micros();
                 vec![Change::Crawl(line.link(), Some(steps.max(1) as u64))]
@@ -96,6 +99,7 @@ impl Fault {
             Self::Hold(line) if line.both => vec![Change::Release(line.link())],
             Self::Hold(line) => line.ways(Change::ReleaseOneWay),
             Self::Part(line) => line.ways(Change::Join),
+            Self::Drip(line) => vec![Change::Drip(line.link(), false)],
             Self::Crawl(line, _) => vec![Change::Crawl(line.link(), None)],
             Self::Crash(node) | Self::Kill(node) => vec![Change::Start(node)],
             Self::Replace(instance) | Self::Stale(instance) => vec![Change::NoRival(instance)],
@@ -105,7 +109,7 @@ impl Fault {
     /// What it hits; none where it may hurt nobody.
     pub(super) fn hit(self) -> Option<Hit> {
         match self {
-            Self::Hold(line) | Self::Part(line) | Self::Crawl(line, _) => {
+            Self::Hold(line) | Self::Part(line) | Self::Drip(line) | Self::Crawl(line, _) => {
                 Some(Hit::Link(line.link()))
             }
             Self::Crash(node) | Self::Kill(node) => Some(Hit::Host(node)),

@@ -225,7 +225,9 @@ impl Story {
     /// Sets how all gateways route the calls of a service.
     pub fn route(&mut self, routes: &ServiceRoutes) {
         for gateway in 0..self.world().options.gateways {
-            self.gateway(gateway).set_service_routes(routes);
+            if let Some(gateway) = self.gateway(gateway) {
+                gateway.set_service_routes(routes);
+            }
         }
     }
 

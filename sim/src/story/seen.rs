@@ -104,30 +104,28 @@ impl Story {
         }
     }
 
-    /// A gateway's latest process.
-    ///
-    /// # Panics
-    /// Where it never started.
-    pub fn gateway(&self, number: usize) -> Gateway {
-        let gateway = self
-            .world()
-            .with(|state, _| state.gateways[number].gateway.clone());
-        gateway.unwrap_or_else(|| panic!("{} never started", Node::Gateway(number)))
+    /// A gateway's process; none while it is down.
+    pub fn gateway(&self, number: usize) -> Option<Gateway> {
+        self.world()
+            .with(|state, _| state.gateways[number].gateway.clone())
     }
 
     /// How many instances a gateway can pick from.
     pub fn registered(&self, gateway: usize) -> usize {
-        self.gateway(gateway).instances()
+        self.gateway(gateway)
+            .map_or(0, |gateway| gateway.instances())
     }
 
     /// Tunnels that a gateway holds, registered or about to be.
     pub fn tunnels(&self, gateway: usize) -> usize {
-        self.gateway(gateway).gauges().tunnels.get()
+        self.gateway(gateway)
+            .map_or(0, |gateway| gateway.gauges().tunnels.get())
     }
 
     /// Calls that a gateway has open.
     pub fn open_calls(&self, gateway: usize) -> usize {
-        self.gateway(gateway).gauges().calls.get()
+        self.gateway(gateway)
+            .map_or(0, |gateway| gateway.gauges().calls.get())
     }
 
     /// Registrations that the latest process of an instance has had, at all gateways together.

@@ -5,6 +5,8 @@
 //! heartbeat is 500 ms there: who has heard nothing for 2 x 500 ms gives its peer up.
 
 mod kinds_under_faults;
+mod tunnel;
+mod zero_buffering;
 
 use std::time::Duration;
 
@@ -18,6 +20,7 @@ const RTT: Duration = ms(30);
 /// How long a peer may be silent before it is given up.
 const SILENCE: Duration = ms(2 * 500);
 
+const DEADLINE_EXCEEDED: u32 = 4;
 const UNAVAILABLE: u32 = 14;
 
 const fn ms(ms: u64) -> Duration {
