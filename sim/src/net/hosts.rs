@@ -15,6 +15,7 @@ use grpcrouter::{
 use h2::server::SendResponse;
 use http::{Request, Response};
 use http_body::Body;
+use tokio::runtime::Handle;
 
 use crate::plan::Options;
 
@@ -74,6 +75,7 @@ pub(super) async fn gateway(world: Arc<World>, number: usize) -> Result {
     let drain = world.with(|state, _| {
         let host = &mut state.gateways[number];
         host.ended = None;
+        host.tasks = Some(Handle::current().metrics());
         host.gateway = Some(gateway.clone());
         host.told = false;
         host.drain = Arc::default();
@@ -92,7 +94,8 @@ pub(super) async fn gateway(world: Arc<World>, number: usize) -> Result {
 pub(super) async fn instance(world: Arc<World>, number: usize) -> Result {
     let epoch = world.with(|state, _| {
         state.instances[number].ended = None;
-        state.next_epoch()
+        state.instances[number].tasks = Some(Handle::current().metrics());
+        state.next_epoch(number)
     });
     let dial = Dial {
         world: world.clone(),
@@ -112,7 +115,7 @@ pub(super) async fn instance(world: Arc<World>, number: usize) -> Result {
 pub(super) async fn rival(world: Arc<World>, number: usize) -> Result {
     let epoch = world.with(|state, _| {
         let later = state.rivals[number];
-        later.map(|later| if later { state.next_epoch() } else { 1 })
+        later.map(|later| if later { state.next_epoch(number) } else { 1 })
     });
     let Some(epoch) = epoch else {
         return std::future::pending().await;

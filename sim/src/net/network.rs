@@ -22,7 +22,7 @@ const DRAINED_WITHIN: Duration = DRAIN
 
 /// A change of the network or of a host.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Change {
+pub(crate) enum Change {
     Hold(Link),
     Release(Link),
     HoldOneWay(Node, Node),
@@ -33,6 +33,8 @@ pub(super) enum Change {
     Slow(Link),
     Fast(Link),
     Drip(Link, bool),
+    /// A link carries one byte each way in so many steps, or is whole again.
+    Crawl(Link, Option<u64>),
     /// The connection's end is not cut any more, unless it was.
     Uncut(u64),
     /// A host is gone without a word.
@@ -57,7 +59,7 @@ struct State {
 }
 
 /// All links and hosts.
-pub(super) struct Network {
+pub(crate) struct Network {
     world: Arc<World>,
     links: BTreeMap<Link, State>,
     /// How many faults keep a host down.
@@ -67,7 +69,7 @@ pub(super) struct Network {
 }
 
 impl Network {
-    pub(super) fn new(world: Arc<World>) -> Self {
+    pub(crate) fn new(world: Arc<World>) -> Self {
         Self {
             world,
             links: BTreeMap::new(),
@@ -77,11 +79,11 @@ impl Network {
     }
 
     /// Whether nothing keeps a host down, or is about to.
-    pub(super) fn is_up(&self, node: Node) -> bool {
+    pub(crate) fn is_up(&self, node: Node) -> bool {
         self.down.get(&node).is_none_or(|n| *n == 0) && !self.draining.contains_key(&node)
     }
 
-    pub(super) fn apply(&mut self, sim: &mut Sim<'_>, change: Change) {
+    pub(crate) fn apply(&mut self, sim: &mut Sim<'_>, change: Change) {
         match change {
             Change::Hold(link) => self.link(sim, link, |state| state.held += 1),
             Change::Release(link) => self.link(sim, link, |state| state.held -= 1),
@@ -96,6 +98,9 @@ impl Network {
             Change::Slow(link) => self.slow(sim, link, |n| n + 1),
             Change::Fast(link) => self.slow(sim, link, |n| n - 1),
             Change::Drip(link, on) => self.world.with(|state, _| state.links.drip(link, on)),
+            Change::Crawl(link, every) => {
+                self.world.with(|state, _| state.links.crawl(link, every));
+            }
             Change::Uncut(end) => self.world.with(|state, _| state.links.cut(end, None)),
             Change::Crash(node) => self.stop(sim, node, false),
             Change::Stop(node) => self.stop(sim, node, true),
@@ -117,7 +122,7 @@ impl Network {
     }
 
     /// Brings up what has stopped by itself: it drained, or was superseded.
-    pub(super) fn supervise(&mut self, sim: &mut Sim<'_>) {
+    pub(crate) fn supervise(&mut self, sim: &mut Sim<'_>) {
         for node in Node::all(&self.world.options) {
             let grace = super::hop(&self.world.options) * 2;
             let ended = self.world.with(|state, now| {
@@ -163,7 +168,7 @@ impl Network {
     }
 
     /// Hosts that drain are started anew: all else has healed by itself.
-    pub(super) fn heal(&mut self, sim: &mut Sim<'_>) {
+    pub(crate) fn heal(&mut self, sim: &mut Sim<'_>) {
         for node in std::mem::take(&mut self.draining).into_keys() {
             self.bounce(sim, node);
         }

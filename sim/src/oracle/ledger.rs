@@ -125,7 +125,7 @@ impl Ledger {
         let record = &mut self.records[call as usize];
         // After an end at either edge bytes are thrown away, which is not delivery.
         let over = record.finished.is_some() && direction == Direction::Request;
-        let over = over || record.cancelled || !record.is_open();
+        let over = over || record.cancelled.is_some() || !record.is_open();
         let flow = record.flow(direction);
         flow.handed += bytes as u64;
         let under_way = flow.under_way();
@@ -187,6 +187,7 @@ impl Ledger {
         self.check_zombie(now, call, "it came to its handler", slack);
         let record = &mut self.records[call as usize];
         record.runs += 1;
+        record.ran_at = Some(instance);
         let (runs, pinned) = (record.runs, record.plan.pinned);
         if runs > 1 {
             let what = format!("run {runs} of its handler, at instance {instance}");
@@ -209,7 +210,7 @@ impl Ledger {
     pub fn handler_cancelled(&mut self, now: Time, call: u32, slack: Slack) {
         self.event(now, Edge::Handler, What::Cancelled, call, 0);
         self.check_zombie(now, call, "its handler was told", slack);
-        self.records[call as usize].cancelled = true;
+        self.records[call as usize].cancelled = Some(now);
     }
 
     /// A call ended at its client.

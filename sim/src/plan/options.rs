@@ -15,6 +15,8 @@ pub struct Options {
     pub instances: usize,
     /// Hosts. Each calls one gateway at a time.
     pub clients: usize,
+    /// Whether each instance has a rival: a host from which another process may ask for its id.
+    pub rivals: bool,
     /// How many calls begin.
     pub calls: usize,
     /// How many faults begin.
@@ -64,6 +66,7 @@ impl Options {
             gateways: weighted(rng, &[(3, 1), (2, 2)]),
             instances: rng.usize(1..=4),
             clients: rng.usize(1..=3),
+            rivals: true,
             calls: rng.usize(22..=36),
             fault_count: rng.usize(24..=44),
             span: Duration::from_millis(rng.u64(1_500..6_000)),
