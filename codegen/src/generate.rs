@@ -8,7 +8,7 @@ use std::rc::Rc;
 use prost_build::{Config, Module, Service, ServiceGenerator};
 
 use crate::error::{Error, Faults};
-use crate::names::{check_methods, check_modules, stem};
+use crate::names::{check_methods, check_modules, check_service, stem};
 use crate::plan;
 use crate::render::{self, Parts};
 use crate::schema::Schema;
@@ -123,6 +123,7 @@ impl ServiceGenerator for Routers {
             .filter(|(package, ..)| *package == stem(&service.package))
             .map(|(_, proto, rust)| (proto.clone(), rust.clone()))
             .collect();
+        check_service(&service, &descriptor, self.parts, faults);
         check_methods(&service, &descriptor, self.parts, faults);
         check_modules(&service, &descriptor, &siblings, &self.externs, faults);
         let plan = plan::read(&self.schema, &descriptor, faults);

@@ -23,6 +23,26 @@ const CLIENT: &[&str] = &[
     "max_encoding_message_size",
 ];
 
+/// What tonic's generated server means by these names, in the module in which it defines the trait of the
+/// service: each was seen not to compile as a service.
+const SERVER: &[&str] = &[
+    "Arc",
+    "B",
+    "Body",
+    "Box",
+    "BoxFuture",
+    "Clone",
+    "CompressionEncoding",
+    "Context",
+    "EnabledCompressionEncodings",
+    "InterceptedService",
+    "Into",
+    "Option",
+    "Poll",
+    "StdError",
+    "T",
+];
+
 /// `HttpCache` becomes `http_cache`, as tonic names the modules of a service.
 pub(crate) fn module(service: &str) -> String {
     let mut name = String::new();
@@ -83,6 +103,23 @@ pub(crate) fn check_methods(
         let (full, own) = (descriptor.full_name(), &method.proto_name);
         faults.add(format!(
             "{place}: {full}/{own}: {what}; expected another name"
+        ));
+    }
+}
+
+/// Checks the name of a service against those that tonic's server is made of.
+pub(crate) fn check_service(
+    service: &Service,
+    descriptor: &ServiceDescriptor,
+    parts: Parts,
+    faults: &mut Faults,
+) {
+    let name = service.name.as_str();
+    if parts.server && SERVER.contains(&name) {
+        let (place, full) = (place_of(descriptor), descriptor.full_name());
+        faults.add(format!(
+            "{place}: {full}: becomes trait `{name}` in Rust, and tonic's {name}Server means another \
+             `{name}`; expected another name"
         ));
     }
 }

@@ -184,6 +184,10 @@ const CASES: &[(&str, &str)] = &[
         "service GetSvc { rpc Get(Q) returns (Q); }",
     ),
     (
+        "a service that tonic's server would take for something else",
+        "service Poll {\n  rpc Get(Q) returns (Q);\n}\nservice option { rpc Get(Q) returns (Q); }",
+    ),
+    (
         "one at once, though more depends on it",
         r#"service A { S = { strategy: FIELD_BASED, routing_key: "id", balancing: CONSISTENT_HASH, missing_key: REJECT }; rpc Get(Q) returns (Q); }"#,
     ),
@@ -296,11 +300,12 @@ fn messages_without_a_module_are_no_reason_to_refuse() {
 }
 
 #[test]
-fn a_method_is_called_as_its_service_where_servers_are_not() {
+fn names_that_servers_alone_have_are_taken_where_servers_are_not() {
     let folder = tempfile::tempdir().expect("a folder");
     let proto = folder.path().join("case.proto");
-    let text = case_of("service GetSvc { rpc Get(Q) returns (Q); }");
-    fs::write(&proto, text).expect("written");
+    let text =
+        "service GetSvc { rpc Get(Q) returns (Q); } service Poll { rpc Get(Q) returns (Q); }";
+    fs::write(&proto, case_of(text)).expect("written");
     let done = grpcrouter_build::configure()
         .out_dir(folder.path())
         .emit_rerun_if_changed(false)

@@ -3,6 +3,7 @@
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use grpcrouter_core::sabotage::{self, Sabotage};
 use grpcrouter_core::tunnel::Role;
 use grpcrouter_core::{CallFault, Received};
 use h2::SendStream;
@@ -43,10 +44,14 @@ impl Outflow {
     ) -> Poll<OutflowEnd<R::End>> {
         loop {
             // One waker serves `poll_reset` and `poll_capacity`: h2 keeps one for a stream.
-            if self.send.poll_reset(cx).is_ready() {
+            if self.send.poll_reset(cx).is_ready() && !sabotage::is(Sabotage::ResetUnheard) {
                 return Poll::Ready(OutflowEnd::Gone);
             }
-            match ready!(call.poll_take(cx, self.send.capacity())) {
+            let room = match sabotage::is(Sabotage::OutflowUnbounded) {
+                true => usize::MAX,
+                false => self.send.capacity(),
+            };
+            match ready!(call.poll_take(cx, room)) {
                 Taken::Received(Received::Data(data)) => {
                     self.bytes += data.len() as u64;
                     tap(&data);
@@ -78,6 +83,9 @@ impl Outflow {
     }
 
     pub(crate) fn trailers(mut self, trailers: http::HeaderMap) {
+        if sabotage::is(Sabotage::TrailersDropped) {
+            return self.end();
+        }
         // A peer that is gone needs no trailers.
         let _ = self.send.send_trailers(trailers);
     }

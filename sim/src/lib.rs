@@ -6,6 +6,8 @@
 //! - [`frame`]: gateways, instances and clients made of `grpcrouter-core` alone, on a network of byte
 //!   streams in memory.
 //! - [`net`]: the real libraries, with real HTTP/2, on hosts and links of turmoil.
+//!
+//! A [`story`] is a run of that second layer in which a test, not a seed, says what happens when.
 
 pub mod determinism;
 pub mod frame;
@@ -16,4 +18,5 @@ pub mod plan;
 pub mod report;
 #[cfg(grpcrouter_sabotage)]
 pub mod sabotages;
+pub mod story;
 pub mod sweep;

@@ -51,8 +51,8 @@ struct Cli {
     /// The long run: a million seeds of the frame level and 5,000 of the network level, from --from on
     #[arg(long, conflicts_with_all = ["seeds", "seed", "check"])]
     soak: bool,
-    /// Prints the hashes of the seeds, over every event and the bytes of every segment
-    #[arg(long, hide = true)]
+    /// Prints each seed and the hash of its run, over every event and the bytes of every segment
+    #[arg(long, conflicts_with_all = ["check", "soak", "faults", "trace"])]
     hashes: bool,
     /// The commit that is printed beside a violation
     #[arg(long, hide = true, default_value = "unknown")]
@@ -76,8 +76,10 @@ fn kinds(text: &str) -> Result<Faults, String> {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     if cli.hashes {
-        for hash in determinism::hashes(cli.layer, cli.from, cli.seeds) {
-            println!("{hash:x}");
+        let seeds = seeds(&cli);
+        let hashes = determinism::hashes(cli.layer, seeds.start, seeds.end - seeds.start);
+        for (seed, hash) in seeds.zip(hashes) {
+            println!("{}", determinism::line(seed, hash));
         }
         return ExitCode::SUCCESS;
     }
@@ -97,13 +99,16 @@ fn main() -> ExitCode {
 
 /// Runs the seeds that were asked for.
 fn run(cli: &Cli) -> Result<()> {
-    let seeds = match cli.seed {
-        Some(seed) => seed..seed + 1,
-        None => cli.from..cli.from + cli.seeds,
-    };
-    let summary = seeds_of(cli, cli.layer, &[seeds]);
+    let summary = seeds_of(cli, cli.layer, &[seeds(cli)]);
     print!("{summary}");
     judge(cli, &summary)
+}
+
+fn seeds(cli: &Cli) -> Range<u64> {
+    match cli.seed {
+        Some(seed) => seed..seed + 1,
+        None => cli.from..cli.from + cli.seeds,
+    }
 }
 
 fn seeds_of(cli: &Cli, layer: Layer, seeds: &[Range<u64>]) -> Summary {
@@ -117,9 +122,12 @@ fn seeds_of(cli: &Cli, layer: Layer, seeds: &[Range<u64>]) -> Summary {
         grpcrouter_core::sabotage::choose(cli.sabotage);
         layer.run(seed, only, watch)
     };
+    sweep(seeds, layer.name(), threads(cli), !cli.trace, &run)
+}
+
+fn threads(cli: &Cli) -> usize {
     let cores = std::thread::available_parallelism().map_or(1, Into::into);
-    let threads = cli.jobs.unwrap_or(cores);
-    sweep(seeds, layer.name(), threads, !cli.trace, &run)
+    cli.jobs.unwrap_or(cores)
 }
 
 /// Says what failed, and how to see it again.
@@ -149,9 +157,15 @@ fn replay(cli: &Cli, report: &Report) -> String {
         };
         format!(" --faults {names}")
     });
+    #[cfg(grpcrouter_sabotage)]
+    let wrong = cli.sabotage.map(|wrong| format!(" --sabotage {wrong:?}"));
+    #[cfg(not(grpcrouter_sabotage))]
+    let wrong: Option<String> = None;
     format!(
-        "cargo xtask sim --layer {} --seed {}{faults} --trace",
-        report.layer, report.seed
+        "cargo xtask sim --layer {} --seed {}{faults}{} --trace",
+        report.layer,
+        report.seed,
+        wrong.unwrap_or_default()
     )
 }
 
@@ -203,7 +217,7 @@ fn check(cli: &Cli, commit: &str) -> Result<()> {
         }
     }
     let program = std::env::current_exe()?;
-    for layer in [Layer::Frame, Layer::Net] {
+    for layer in Layer::ALL {
         determinism::check(layer, || {
             let mut command = Command::new(&program);
             let seeds = determinism::SEEDS.to_string();
@@ -212,18 +226,18 @@ fn check(cli: &Cli, commit: &str) -> Result<()> {
         })?;
         println!("{layer}: the same hashes every time, and a clock that is read shows");
     }
-    sabotages()
+    sabotages(cli)
 }
 
 #[cfg(grpcrouter_sabotage)]
-fn sabotages() -> Result<()> {
-    for line in grpcrouter_sim::sabotages::check()? {
+fn sabotages(cli: &Cli) -> Result<()> {
+    for line in grpcrouter_sim::sabotages::check(threads(cli))? {
         println!("caught: {line}");
     }
     Ok(())
 }
 
 #[cfg(not(grpcrouter_sabotage))]
-fn sabotages() -> Result<()> {
+fn sabotages(_: &Cli) -> Result<()> {
     bail!("built without `--cfg grpcrouter_sabotage`: cargo xtask sim builds it")
 }

@@ -32,7 +32,7 @@ pub struct Watch {
     pub whole: bool,
     /// Every event is printed.
     pub print: bool,
-    /// A clock of this machine is read in the middle of the run, which must show in the hash.
+    /// The first thing on the network takes as long as a clock of this machine says.
     pub wall_clock: bool,
 }
 

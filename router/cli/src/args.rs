@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use grpcrouter::CLIENT_WINDOW_MIN;
+
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A number of bytes: `65536`, `64KiB`, `8MiB`, `1GiB`.
@@ -28,6 +30,18 @@ pub(crate) fn bytes(text: &str) -> Result<u32, String> {
 pub(crate) fn window(text: &str) -> Result<u32, String> {
     let why = "a window must hold one piece of data, of 16KiB";
     at_least(16 << 10, bytes(text)?, why)
+}
+
+/// A size of a client's window.
+pub(crate) fn client_window(text: &str) -> Result<u32, String> {
+    let size = bytes(text)?;
+    if size < CLIENT_WINDOW_MIN {
+        return Err(format!(
+            "the smallest is {CLIENT_WINDOW_MIN} bytes, 64KiB less one: HTTP/2 lets a client send so much \
+             before it knows the window"
+        ));
+    }
+    Ok(size)
 }
 
 /// A size of a queue that all calls of a tunnel share.
@@ -154,6 +168,9 @@ mod tests {
     fn what_is_out_of_range_is_refused_with_the_edge_and_a_reason() {
         assert_eq!(window("16KiB"), Ok(16_384));
         assert!(window("16383").unwrap_err().contains("16KiB: "));
+        assert_eq!(client_window("64KiB"), Ok(65_536));
+        assert_eq!(client_window("65535"), Ok(CLIENT_WINDOW_MIN));
+        assert!(client_window("65534").unwrap_err().contains("65535 bytes"));
         assert_eq!(queue("64KiB"), Ok(65_536));
         assert!(queue("0").unwrap_err().contains("64KiB: "));
         assert_eq!(

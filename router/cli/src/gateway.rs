@@ -59,8 +59,8 @@ pub(crate) struct GatewayArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Limits")]
 struct LimitArgs {
-    /// What a client may send ahead of the tunnel, per call.
-    #[arg(long, value_name = "SIZE", default_value = "80KiB", value_parser = args::window)]
+    /// What a client may send ahead of the tunnel, per call: at least 65535, where HTTP/2 begins.
+    #[arg(long, value_name = "SIZE", default_value = "80KiB", value_parser = args::client_window)]
     client_window: u32,
     /// What an instance may send ahead on the tunnel, per call. For requests it says so itself.
     #[arg(long, value_name = "SIZE", default_value = "80KiB", value_parser = args::window)]

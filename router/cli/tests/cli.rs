@@ -181,6 +181,16 @@ async fn a_wrong_command_line_ends_with_2_and_one_clear_line() {
                 "gateway",
                 "--listen",
                 "127.0.0.1:0",
+                "--client-window",
+                "16KiB",
+            ],
+            "the smallest is 65535 bytes, 64KiB less one: HTTP/2 lets a client send so much before",
+        ),
+        (
+            vec![
+                "gateway",
+                "--listen",
+                "127.0.0.1:0",
                 "--heartbeat-interval",
                 "1ms",
             ],

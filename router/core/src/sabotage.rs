@@ -1,11 +1,26 @@
 //! Deliberate faults, for the simulation's own test: each must be caught by the rule that names it.
 //!
 //! They exist only where `--cfg grpcrouter_sabotage` is given to the compiler, which no feature does; without
-//! it [`is`] is a constant, and nothing of them is left.
+//! it [`is`] is a constant, and nothing of them is left. Those of the shell are listed here too, so that one
+//! choice is of all of them.
 
-/// A way in which the tunnel could be wrong.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Sabotage {
+/// The faults, each with what it does. In one list, so that none can be left out of `ALL`.
+macro_rules! sabotages {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// A way in which the tunnel, or what stands around it, could be wrong.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Sabotage {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Sabotage {
+            /// All of them: first those of the core, then those of the shell.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+        }
+    };
+}
+
+sabotages! {
     /// A sender spends what it was not granted, and its peer does not mind.
     CreditIgnored,
     /// Credit is granted for what came, not for what was taken.
@@ -46,32 +61,45 @@ pub enum Sabotage {
     OpenAfterDrain,
     /// Whom a call names is not looked at.
     PinIgnored,
-}
 
-impl Sabotage {
-    /// All of them.
-    pub const ALL: [Self; 20] = [
-        Self::CreditIgnored,
-        Self::CreditOnReceipt,
-        Self::CreditLeaked,
-        Self::LanesReordered,
-        Self::EndBeforeData,
-        Self::HalfCloseLost,
-        Self::ChunkDropped,
-        Self::ChunkTwice,
-        Self::ResetLost,
-        Self::KeptAfterReset,
-        Self::GenerationUnchecked,
-        Self::EpochUnchecked,
-        Self::HeartbeatIgnored,
-        Self::DeadlineIgnored,
-        Self::RetriedWhenSent,
-        Self::SentAfterClose,
-        Self::SlotLeaked,
-        Self::LoadLeaked,
-        Self::OpenAfterDrain,
-        Self::PinIgnored,
-    ];
+    /// A gateway gives a client window for what came, not for what moved on.
+    WindowOnReceipt,
+    /// A gateway gives a client half of the window for what moved on.
+    WindowKept,
+    /// More is taken off a call than HTTP/2 has room for.
+    OutflowUnbounded,
+    /// A gateway that sends a response does not look whether its client has reset it.
+    ResetUnheard,
+    /// A gateway drops a call's handle, and the instance is not told.
+    CallNotReleased,
+    /// What waits on a call is not woken when its tunnel is lost.
+    LostUntold,
+    /// A tunnel's timer is not moved forward.
+    TimerNotMoved,
+    /// A tunnel that has ended stays in the directory.
+    DeadTunnelKept,
+    /// A gateway pings no client.
+    KeepaliveNever,
+    /// A draining gateway waits for its calls for ever.
+    DrainUnlimited,
+    /// A gateway ends a response without its trailers.
+    TrailersDropped,
+    /// A call whose instance was lost while it ran is given to another.
+    RetriedWhenLost,
+    /// Of a request that is sent to another instance, only what came first is sent again.
+    ReplayTruncated,
+    /// An instance lets a handler go on when its call is over.
+    HandlerNotAborted,
+    /// A service reads a request that was cut as one that has ended.
+    CutIsEnd,
+    /// An agent ends a request at its server that was cut.
+    UploadCutIsEnd,
+    /// An instance gives a call back before its response has left.
+    UnflushedDropped,
+    /// An instance that lost its gateway does not dial it again.
+    NeverDialsAgain,
+    /// An agent goes on with connections that have died.
+    DeadConnectionKept,
 }
 
 #[cfg(grpcrouter_sabotage)]

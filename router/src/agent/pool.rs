@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use grpcrouter_core::sabotage::{self, Sabotage};
 use h2::client::{self, ResponseFuture, SendRequest};
 use h2::{Ping, SendStream};
 use http::Request;
@@ -133,7 +134,8 @@ impl Pool {
 
     fn find(&self) -> Option<Lease> {
         let mut connections = self.lock();
-        connections.retain(|connection| connection.alive.load(Ordering::Acquire));
+        let dead_too = sabotage::is(Sabotage::DeadConnectionKept);
+        connections.retain(|connection| dead_too || connection.alive.load(Ordering::Acquire));
         let free = connections.iter().find(|connection| {
             let max = connection.requests.current_max_send_streams();
             connection.open.load(Ordering::Acquire) < max

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use grpcrouter_core::sabotage::{self, Sabotage};
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
 use tower_service::Service;
@@ -224,6 +225,7 @@ impl Upload {
                     self.ended = true;
                     out.end();
                 }
+                OutflowEnd::Failed(_) if sabotage::is(Sabotage::UploadCutIsEnd) => out.end(),
                 // A reset, never an end of stream: the server must not commit half a request.
                 OutflowEnd::Failed(_) => out.reset(Reason::CANCEL),
                 OutflowEnd::Gone => {}

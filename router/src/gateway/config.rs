@@ -9,6 +9,14 @@ use grpcrouter_core::routing::Routes;
 
 use crate::hop::{PIECE, REPLAY_MAX, SEND_BUFFER, UPSTREAM_WINDOW};
 
+/// The least that [`GatewayConfig::client_window`] may be, in bytes: where HTTP/2 begins.
+///
+/// Before a client knows of another window it may send so much, so with a smaller one [`Bound`] would not
+/// hold for the first calls of a connection. Nor would those calls always end: h2 looks for credit that is due
+/// when bytes are released, not when its settings are acknowledged, and a window that becomes less than
+/// nothing by them, of a call all of whose bytes have moved on by then, stays so.
+pub const CLIENT_WINDOW_MIN: u32 = 65_535;
+
 /// The settings of a gateway.
 #[derive(Debug, Clone)]
 pub struct GatewayConfig {
@@ -23,8 +31,7 @@ pub struct GatewayConfig {
     /// What it holds of its instances' descriptors, for server reflection.
     pub descriptors: DescriptorLimits,
     /// HTTP/2 stream window towards clients, in bytes: what a client may send ahead of the tunnel.
-    /// 80 KiB, as a call's window on the tunnel. Below 65,535, where HTTP/2 begins, a call that its client
-    /// starts before it knows the window may hang: the simulation has seen one in 25,000 do so.
+    /// 80 KiB, as a call's window on the tunnel. At least [`CLIENT_WINDOW_MIN`].
     pub client_window: u32,
     /// Calls at once on one client connection: MAX_CONCURRENT_STREAMS. 1,024. The connection's window is
     /// this many stream windows, so that a stalled call never stops its siblings.
@@ -82,6 +89,24 @@ pub struct Bound {
 }
 
 impl GatewayConfig {
+    /// Whether a gateway can run with these settings; if not, which one is wrong and what is expected.
+    ///
+    /// [`Gateway::new`](super::Gateway::new) panics where this fails.
+    ///
+    /// # Errors
+    /// One line for the first setting out of its range.
+    pub fn check(&self) -> Result<(), String> {
+        self.tunnel.check()?;
+        let windows = CLIENT_WINDOW_MIN..=i32::MAX as u32;
+        if !windows.contains(&self.client_window) {
+            return Err(format!(
+                "client_window: {CLIENT_WINDOW_MIN}, which HTTP/2 lets any client send, to {} bytes",
+                i32::MAX
+            ));
+        }
+        Ok(())
+    }
+
     /// The bound of the path client, gateway, tunnel, agent.
     ///
     /// Requests: client window, what is kept for a second try, call window, the agent's send buffer.
@@ -111,5 +136,19 @@ mod tests {
         assert_eq!(bound.fixed, 240 * 1024);
         assert!(bound.fixed <= 256 * 1024);
         assert_eq!(bound.grown, 240 * 1024 + 1024 * 1024 - 80 * 1024);
+    }
+
+    #[test]
+    fn a_client_window_that_clients_need_not_keep_to_is_refused() {
+        let with = |client_window| GatewayConfig {
+            client_window,
+            ..GatewayConfig::default()
+        };
+        assert_eq!(GatewayConfig::default().check(), Ok(()));
+        assert_eq!(with(CLIENT_WINDOW_MIN).check(), Ok(()));
+        for window in [0, 2 * 1024, CLIENT_WINDOW_MIN - 1, 1 << 31] {
+            let refusal = with(window).check().expect_err("out of range");
+            assert!(refusal.starts_with("client_window: 65535"), "{refusal}");
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use grpcrouter_core::registry::Identity;
+use grpcrouter_core::sabotage::{self, Sabotage};
 use h2::server::{Connection, SendResponse};
 use h2::{Ping, PingPong, RecvStream};
 use http::Request;
@@ -61,7 +62,9 @@ pub(super) async fn serve(
     // A port for both learns only from a request that its connection carries a tunnel.
     let mut widen = false;
     loop {
-        if widen && connection.set_initial_window_size(TUNNEL_WINDOW).is_ok() {
+        // Never narrower: what is lost of a window is not always found again (`CLIENT_WINDOW_MIN`).
+        let wide = TUNNEL_WINDOW.max(stream_window);
+        if widen && connection.set_initial_window_size(wide).is_ok() {
             connection.set_target_window_size(TUNNEL_WINDOW.max(connection_window));
             widen = false;
         }
@@ -75,7 +78,7 @@ pub(super) async fn serve(
             }
             // Until the peer has acknowledged the first settings there can be no others.
             () = tokio::time::sleep(WIDEN_AGAIN), if widen => continue,
-            () = silent(&mut keepalive) => return Err("the peer answers no ping".into()),
+            () = silent(&mut keepalive), if !sabotage::is(Sabotage::KeepaliveNever) => return Err("the peer answers no ping".into()),
             accepted = connection.accept() => accepted,
         };
         let Some(accepted) = accepted else {

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, ready};
 use bytes::{Bytes, BytesMut};
 use grpcrouter_core::frame::{Head, Trailers};
 use grpcrouter_core::registry::{Choice, Key, Load, PickError, Wanted};
+use grpcrouter_core::sabotage::{self, Sabotage};
 use grpcrouter_core::tunnel::CallRequest;
 use grpcrouter_core::{CallFault, Gateway, OpenError, Received, Time};
 use http::request::Parts;
@@ -187,7 +188,8 @@ impl<S: Source> Opening<'_, S> {
     /// a second run does no harm.
     fn may_retry(&self, fault: &CallFault) -> bool {
         let lost = matches!(fault, CallFault::Lost { .. });
-        fault.never_dispatched() || (lost && self.ingress.routing.is_idempotent())
+        let twice = self.ingress.routing.is_idempotent() || sabotage::is(Sabotage::RetriedWhenLost);
+        fault.never_dispatched() || (lost && twice)
     }
 
     /// Opens the call, in one frame where the request is here whole.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use grpcrouter_core::registry::{Identity, Key};
+use grpcrouter_core::sabotage::{self, Sabotage};
 use grpcrouter_core::tunnel::GatewayEvent;
 use grpcrouter_core::{Tunnel, TunnelError};
 use http::HeaderMap;
@@ -16,7 +17,7 @@ use super::Shared;
 
 /// Serves one `Register` call.
 pub(super) async fn serve(shared: Arc<Shared>, transport: impl Transport, identity: Identity) {
-    let _open = shared.gauges.tunnels.enter();
+    let open = shared.gauges.tunnels.enter();
     let tunnel =
         Tunnel::<grpcrouter_core::Gateway>::new(shared.clock.now(), shared.config.tunnel.clone());
     let link = Arc::new(Link::new(tunnel, shared.clock));
@@ -47,9 +48,14 @@ pub(super) async fn serve(shared: Arc<Shared>, transport: impl Transport, identi
         }
     };
     session.ended(&error);
-    driver
-        .finish(TransportEnd::Response(trailers(&error)))
-        .await;
+    let link = driver.link().clone();
+    let farewell = async {
+        let end = TransportEnd::Response(trailers(&error));
+        driver.finish(end).await;
+        drop(open);
+    };
+    // Clients that read slowly may have whole answers left to take.
+    tokio::join!(farewell, link.keep_deadlines());
 }
 
 struct Session<'a> {
@@ -116,7 +122,9 @@ impl Session<'_> {
 
     fn ended(&self, error: &TunnelError) {
         if let Some(key) = self.key {
-            self.shared.directory.remove(key);
+            if !sabotage::is(Sabotage::DeadTunnelKept) {
+                self.shared.directory.remove(key);
+            }
             self.shared.descriptors.leave(key);
             info!(instance = self.name, "tunnel ended: {error}");
         } else {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grpcrouter_core::registry::Choice;
-use grpcrouter_core::routing::field::{Digits, FieldKey, Search, find, find_in_message};
+use grpcrouter_core::routing::field::{Digits, FieldKey, Search, Skipped, find, find_in_message};
 use grpcrouter_core::routing::{
     Balance, Destination, KEY_MAX, KeySource, MissingKey, Route, RoutingKey,
 };
@@ -20,7 +20,7 @@ pub(super) struct Routing<'a> {
     balance: Balance,
     key: Option<CallKey<'a>>,
     /// What of the request was searched for its key and is done with.
-    skipped: usize,
+    skipped: Skipped,
 }
 
 /// A call's key, where it stands: nothing of it is copied but a number's digits.
@@ -51,7 +51,7 @@ impl<'a> Routing<'a> {
             route,
             balance: route.map_or(Balance::RoundRobin, |route| route.balance),
             key: route.and_then(|route| head_key(&route.key, to, parts)),
-            skipped: 0,
+            skipped: Skipped::default(),
         };
         // Set by this process alone, for its own calls.
         if let Some(key) = parts.extensions.get::<RoutingKey>() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use grpcrouter_core::sabotage::{self, Sabotage};
 use grpcrouter_core::{CallFault, Received};
 use http_body::{Body, Frame};
 
@@ -80,6 +81,9 @@ impl Body for RequestBody {
             }
             Taken::Received(Received::Failed(fault)) => {
                 self.ended = true;
+                if sabotage::is(Sabotage::CutIsEnd) {
+                    return Poll::Ready(None);
+                }
                 Poll::Ready(Some(Err(status(&fault))))
             }
             Taken::Received(Received::Start(_) | Received::Pending) | Taken::Waiting(_) => {

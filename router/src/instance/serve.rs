@@ -7,6 +7,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use grpcrouter_core::frame::Open;
+use grpcrouter_core::sabotage::{self, Sabotage};
 use grpcrouter_core::timeout::format_timeout;
 use grpcrouter_core::tunnel::ResponseHead;
 use grpcrouter_core::{Instance, OpenError};
@@ -39,8 +40,11 @@ where
     let request = request(open, RequestBody::new(call.clone()));
     let work = answer(service, request, &call);
     let mut work = pin!(work);
+    let goes_on = sabotage::is(Sabotage::HandlerNotAborted)
+        || sabotage::is(Sabotage::CutIsEnd)
+        || sabotage::is(Sabotage::UploadCutIsEnd);
     poll_fn(|cx| {
-        if call.poll_failed(cx).is_ready() {
+        if call.poll_failed(cx).is_ready() && !goes_on {
             return Poll::Ready(());
         }
         work.as_mut().poll(cx)
@@ -115,7 +119,9 @@ where
         let trailers = status_trailers(Code::ResourceExhausted, &error.to_string());
         let _ = send(call, &mut None, Bytes::new(), Some(&trailers));
     }
-    poll_fn(|cx| call.poll_flushed(cx)).await;
+    if !sabotage::is(Sabotage::UnflushedDropped) {
+        poll_fn(|cx| call.poll_flushed(cx)).await;
+    }
 }
 
 /// Sends a response: the head with the first bytes and the trailers with the last, as far as they are

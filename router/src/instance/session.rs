@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use grpcrouter_core::sabotage::{self, Sabotage};
 use grpcrouter_core::tunnel::InstanceEvent;
 use grpcrouter_core::{Instance, Time, Tunnel, TunnelError};
 use grpcrouter_proto::v1::{Epoch, InstanceInfo, ServiceInfo};
@@ -110,7 +111,7 @@ where
             tokio::select! {
                 biased;
                 () = raised(&mut drain) => return Ok(()),
-                () = tokio::time::sleep(wait) => {}
+                () = tokio::time::sleep(wait), if !sabotage::is(Sabotage::NeverDialsAgain) => {}
             }
         }
     }

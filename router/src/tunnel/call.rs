@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use grpcrouter_core::sabotage::{self, Sabotage};
 use grpcrouter_core::tunnel::{Role, reset_code};
 use grpcrouter_core::{CallFault, Key, Received};
 
@@ -132,7 +133,9 @@ impl<R: Role> Drop for Call<R> {
         } else {
             reset_code::CANCEL
         };
-        self.link.release(self.key, code);
+        if R::RESPONDS || !sabotage::is(Sabotage::CallNotReleased) {
+            self.link.release(self.key, code);
+        }
     }
 }
 

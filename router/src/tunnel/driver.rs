@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use grpcrouter_core::Time;
+use grpcrouter_core::sabotage::{self, Sabotage};
 use grpcrouter_core::tunnel::Role;
 use tokio::time::Sleep;
 
@@ -153,8 +154,9 @@ impl<R: Role, T: Transport> Driver<R, T> {
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) {
         loop {
-            let at = self.link.lock().tunnel.poll_timeout();
-            if at != self.timer_at {
+            let at = self.link.next_timeout();
+            let stuck = sabotage::is(Sabotage::TimerNotMoved) && self.timer_at.is_some();
+            if at != self.timer_at && !stuck {
                 self.timer_at = at;
                 if let Some(at) = at {
                     self.timer.as_mut().reset(self.clock.instant(at));

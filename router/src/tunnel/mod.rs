@@ -9,12 +9,14 @@ mod payload;
 mod transport;
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::Waker;
+use std::task::{Poll, Waker};
 
 use futures_util::task::AtomicWaker;
+use grpcrouter_core::sabotage::{self, Sabotage};
 use grpcrouter_core::tunnel::{Event, Role};
-use grpcrouter_core::{Key, Time, Tunnel, TunnelError};
+use grpcrouter_core::{CallFault, Key, Time, Tunnel, TunnelError};
 
 use crate::Clock;
 
@@ -27,7 +29,8 @@ pub(crate) use transport::{BodyTransport, H2Transport, Transport, TransportEnd};
 #[derive(Debug)]
 pub(crate) struct Link<R: Role> {
     state: Mutex<State<R>>,
-    /// Wakes the driver: there is something to write, or a timer changed.
+    /// Wakes the driver: there is something to write, or a timer changed. After the tunnel's end, who keeps
+    /// the deadlines.
     driver: AtomicWaker,
     clock: Clock,
 }
@@ -118,6 +121,31 @@ impl<R: Role> Link<R> {
         result
     }
 
+    /// After the tunnel's end: holds to their deadlines the calls that still give out what had come before.
+    /// Returns when none is left, which mostly is at once.
+    pub(crate) async fn keep_deadlines(&self) {
+        while let Some(at) = self.next_timeout() {
+            let changed = poll_fn(|cx| {
+                self.driver.register(cx.waker());
+                match self.next_timeout() == Some(at) {
+                    true => Poll::Pending,
+                    false => Poll::Ready(()),
+                }
+            });
+            tokio::select! {
+                biased;
+                () = changed => {}
+                () = tokio::time::sleep_until(self.clock.instant(at)) => {
+                    self.drive(Tunnel::handle_timeout);
+                }
+            }
+        }
+    }
+
+    fn next_timeout(&self) -> Option<Time> {
+        self.lock().tunnel.poll_timeout()
+    }
+
     fn has_notice(&self) -> bool {
         !self.lock().notices.is_empty()
     }
@@ -137,6 +165,12 @@ impl<R: Role> State<R> {
     fn deliver(&mut self) {
         while let Some(event) = self.tunnel.poll_event() {
             let waker = match event {
+                Event::Readable(key) | Event::Writable(key)
+                    if sabotage::is(Sabotage::LostUntold)
+                        && matches!(self.tunnel.fault(key), Some(CallFault::Lost { .. })) =>
+                {
+                    None
+                }
                 Event::Readable(key) => self.waits(key).and_then(|waits| waits.reader.take()),
                 Event::Writable(key) => self.waits(key).and_then(|waits| waits.writer.take()),
                 Event::Role(event) => {

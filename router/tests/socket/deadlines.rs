@@ -6,11 +6,13 @@ use grpcrouter::{Clock, Target};
 use grpcrouter_core::timeout::parse_timeout;
 use http::{HeaderMap, Request};
 
-use super::support::client::{Client, Exchange, request};
+use super::support::arms::Arm;
+use super::support::client::{Client, Exchange, request, text};
 use super::support::handler::Handler;
 use super::support::proxy::{Proxy, Way};
 use super::support::reports::{Seen, silent};
 use super::support::world::World;
+use super::support::{until, within};
 
 /// Opens a call with a deadline.
 async fn call(client: &Client, timeout: &str) -> Exchange {
@@ -149,6 +151,45 @@ async fn a_deadline_in_the_middle_of_a_response_ends_it_with_trailers() {
     let trailers = exchange.trailers().await;
     assert_eq!(trailers["grpc-status"], "4");
     seen.expect(Seen::Dropped).await;
+    world.quiet().await;
+}
+
+/// Proves: R9
+#[tokio::test]
+async fn a_whole_answer_is_held_to_its_deadline_though_its_tunnel_has_ended() {
+    const LENGTH: Duration = Duration::from_secs(1);
+    let world = World::start().await;
+    let handler = Handler::new(|mut call| async move {
+        call.head(HeaderMap::new());
+        call.send(&[1; 60_000]).await;
+        call.finish(0, "").await;
+    });
+    let instance = world.instance("a", handler).await;
+    let client = Client::with(world.clients, |settings| {
+        settings.initial_window_size(1_000);
+    })
+    .await;
+    let clock = Clock::start();
+    let from = clock.now();
+    let mut late = call(&client, "1S").await;
+    late.half_close();
+    late.head().await;
+    // Its last frame to the gateway comes after the whole answer.
+    instance.handle.drain();
+    let end = within("the instance's end", instance.task).await;
+    end.expect("no panic").expect("a clean end");
+    let tunnels = &world.gateway.gauges().tunnels;
+    until("the tunnel's end", || tunnels.get() == 0).await;
+
+    until("the deadline", || clock.now() >= from + LENGTH).await;
+    if Arm::of_this_test() == Arm::Listeners {
+        // Where another server owns the connection, it asks only when there is room for more.
+        world.quiet().await;
+    }
+    assert_eq!(late.message().await, None, "not all of it");
+    let trailers = late.trailers().await;
+    assert_eq!(text(&trailers, "grpc-status"), "4", "{trailers:?}");
+    assert_eq!(text(&trailers, "grpcrouter-reason"), "deadline");
     world.quiet().await;
 }
 

@@ -17,6 +17,7 @@ mod drain;
 mod early;
 mod epochs;
 mod flow_bound;
+mod flow_first;
 mod flow_isolation;
 mod flow_lockstep;
 mod flow_release;

@@ -128,20 +128,18 @@ impl World<'_> {
             self.send(conn, 1, Piece::Fin);
             self.conns[conn].open[1] = false;
             self.conns[conn].parting[1] = true;
-            self.let_answers_go(conn);
         }
         let Some(end) = &mut self.gateway_ends[conn] else {
             return;
         };
         end.closed |= over;
-        if end.closed {
-            return self.drop_if_done(conn);
-        }
+        // Also of a tunnel that ended: its calls' answers still have deadlines.
         let at = end.tunnel.poll_timeout();
         if let Some(at) = at.filter(|at| end.timer_at.is_none_or(|set| *at < set)) {
             end.timer_at = Some(at);
             self.at(at, Due::TunnelTimer { conn, end: 1 });
         }
+        self.drop_if_done(conn);
     }
 
     /// A tunnel that ended is kept for as long as a call may take something from it.
@@ -151,15 +149,6 @@ impl World<'_> {
             && end.calls.is_empty()
         {
             self.gateway_ends[conn] = None;
-        }
-    }
-
-    /// Nobody keeps time any more for calls whose whole answer is here, when their tunnel ended.
-    fn let_answers_go(&mut self, conn: ConnId) {
-        if let Some(end) = &self.gateway_ends[conn] {
-            for call in end.calls.values() {
-                self.ledger.untimed(*call);
-            }
         }
     }
 

@@ -98,7 +98,8 @@ impl World<'_> {
     /// The handler stops where it stands.
     pub(super) fn forget_run(&mut self, run: &Run) {
         if !run.finished {
-            self.ledger.handler_cancelled(self.now, run.call);
+            let slack = self.path_slack(run.call);
+            self.ledger.handler_cancelled(self.now, run.call, slack);
         }
     }
 
@@ -151,8 +152,9 @@ impl World<'_> {
             let trailers = last.then(|| status(run.plan.handler.status));
             if last {
                 run.finished = true;
+                let (slack, status) = (self.path_slack(run.call), run.plan.handler.status);
                 self.ledger
-                    .handler_finished(self.now, run.call, run.plan.handler.status);
+                    .handler_finished(self.now, run.call, status, slack);
             }
             let sent = end
                 .tunnel

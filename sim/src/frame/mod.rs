@@ -18,7 +18,6 @@ mod touch;
 mod wire;
 mod world;
 
-use crate::oracle::Trace;
 use crate::plan::Plan;
 use crate::report::{EVENTS, Report, Watch};
 
@@ -26,7 +25,7 @@ use world::World;
 
 /// Runs a plan.
 pub fn run(plan: &Plan, watch: Watch) -> Report {
-    let mut world = World::new(plan, Trace::new(watch));
+    let mut world = World::new(plan, watch);
     world.play();
     let ledger = &world.ledger;
     let violations = ledger.violations().to_vec();

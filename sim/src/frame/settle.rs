@@ -6,7 +6,7 @@ use std::time::Duration;
 use grpcrouter_core::Time;
 
 use crate::oracle::{Edge, Outcome, Record, Rule, What};
-use crate::plan::{CallPlan, Handler, Kind};
+use crate::plan::{CallPlan, Kind};
 
 use super::world::{Due, World};
 
@@ -105,23 +105,9 @@ impl World<'_> {
             for id in 0..options.instances {
                 let plan = CallPlan {
                     kind: Kind::Bidi,
-                    client,
-                    start: Duration::ZERO,
-                    pinned: Some(id),
                     request: sizes.clone(),
                     response: sizes.clone(),
-                    gap: Duration::ZERO,
-                    reader_stall: Duration::ZERO,
-                    handler: Handler {
-                        stall: Duration::ZERO,
-                        take: usize::MAX,
-                        pause: Duration::ZERO,
-                        echoes: false,
-                        early: false,
-                        status: 0,
-                    },
-                    timeout: None,
-                    cancel: None,
+                    ..CallPlan::small(client, id)
                 };
                 let call = self.ledger.add(Arc::new(plan));
                 self.probes.push(call);

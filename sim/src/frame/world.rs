@@ -8,8 +8,10 @@ use bytes::Bytes;
 use fastrand::Rng;
 use grpcrouter_core::{Config, Key, Time};
 
+use crate::determinism::machine_delay;
 use crate::oracle::{Bounds, Edge, Ledger, Slack, Trace, What};
 use crate::plan::Plan;
+use crate::report::Watch;
 
 use super::client::ClientHost;
 use super::fault::Running;
@@ -62,6 +64,8 @@ pub(super) struct World<'a> {
     pub(super) plan: &'a Plan,
     pub(super) rng: Rng,
     pub(super) ledger: Ledger,
+    /// Whether the first piece takes as long as a clock of this machine says.
+    late: bool,
     /// Settings of both ends of every tunnel.
     pub(super) config: Config,
     queue: BinaryHeap<Reverse<(Time, u64, Due)>>,
@@ -97,7 +101,7 @@ pub(super) struct World<'a> {
 }
 
 impl<'a> World<'a> {
-    pub(super) fn new(plan: &'a Plan, trace: Trace) -> Self {
+    pub(super) fn new(plan: &'a Plan, watch: Watch) -> Self {
         let options = &plan.options;
         let config = Config {
             call_window: options.call_window,
@@ -117,7 +121,8 @@ impl<'a> World<'a> {
             now: Time::from_micros(1_000_000),
             plan,
             rng: Rng::with_seed(plan.seed ^ 0x6a09_e667_f3bc_c908),
-            ledger: Ledger::new(&plan.calls, bounds, trace),
+            ledger: Ledger::new(&plan.calls, bounds, Trace::new(watch)),
+            late: watch.wall_clock,
             config,
             queue: BinaryHeap::new(),
             scheduled: 0,
@@ -261,6 +266,9 @@ impl<'a> World<'a> {
         let len = piece.len();
         let jitter = self.rng.u64(..=options.jitter.as_micros() as u64);
         let mut delay = options.latency + Duration::from_micros(jitter) + link.slowed;
+        if std::mem::take(&mut self.late) {
+            delay += machine_delay();
+        }
         let pipe = &mut connection.pipes[from];
         let mut from_time = self.now;
         if let Some(rate) = link.rate {

@@ -16,7 +16,7 @@ use crate::oracle::{Direction, Outcome, Stream};
 use crate::plan::CallPlan;
 
 use super::client::Client;
-use super::handler::{CALL, PIECE, SERVICE};
+use super::handler::{CALL, KEY, PIECE, SERVICE};
 use super::hosts::{id, send_data};
 use super::node::Node;
 use super::world::State;
@@ -101,6 +101,9 @@ impl Call {
         {
             headers.insert(grpcrouter::INSTANCE, id);
         }
+        if let Some(Ok(key)) = self.plan.key.as_deref().map(HeaderValue::from_str) {
+            headers.insert(KEY, key);
+        }
         if let Some(deadline) = self.deadline {
             let left = deadline - self.client.world.now();
             headers.insert("grpc-timeout", format_timeout(left));
@@ -130,6 +133,11 @@ impl Call {
                 stream.fill(&mut data);
                 left -= data.len() as u64;
                 self.hand_over(&mut send, data.into()).await?;
+                if self.plan.lock_step {
+                    let (world, bytes) = (&self.client.world, stream.position());
+                    let request = Direction::Request;
+                    world.delivered(self.number, request, bytes).await;
+                }
             }
             if !self.plan.gap.is_zero() {
                 sleep(self.plan.gap).await;

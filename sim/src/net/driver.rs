@@ -1,20 +1,20 @@
 //! Steps the simulation from outside: a phase of calls and faults, then everything heals and liveness is
-//! demanded, then everything comes to rest.
+//! demanded, then everything comes to rest, and everyone leaves.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use grpcrouter_core::Time;
-use turmoil::Sim;
-use turmoil_net::EnterGuard;
 
-use crate::oracle::{Outcome, Record, Rule};
-use crate::plan::{CallPlan, Handler, Kind, Plan};
+use crate::oracle::{Outcome, Rule};
+use crate::plan::{CallPlan, Plan};
 
 use super::client::START;
 use super::fault::Faults;
 use super::node::Node;
-use super::world::{Wanted, World};
+use super::rest::{held, is_at_rest, leaks};
+use super::stage::Stage;
+use super::world::World;
 
 /// How long after all is whole again a new call may take to succeed.
 const LIVE_WITHIN: Duration = Duration::from_secs(5);
@@ -22,6 +22,9 @@ const LIVE_WITHIN: Duration = Duration::from_secs(5);
 const RETRY: Duration = Duration::from_millis(100);
 /// How long calls may take to end by themselves: the slowest that a plan draws takes two minutes.
 const REST: Duration = Duration::from_secs(240);
+
+/// How long after everyone has gone gateways may take to notice.
+const LEFT_WITHIN: Duration = Duration::from_secs(10);
 
 /// A probe of one instance from one client.
 struct Probe {
@@ -34,40 +37,27 @@ struct Probe {
 
 /// Runs all phases. Gives how many faults were counted: none
 /// begins but where a call is open on what it hits.
-pub(super) fn drive(
-    sim: &mut Sim<'_>,
-    world: &Arc<World>,
-    guard: Option<&EnterGuard>,
-    plan: &Plan,
-    print: bool,
-) -> usize {
-    let mut faults = Faults::new(world.clone(), plan, print);
+pub(super) fn drive(stage: &mut Stage, plan: &Plan, print: bool) -> usize {
+    let mut faults = Faults::new(stage.world.clone(), plan, print);
     let end = START + plan.options.span;
-    while world.now() < end {
-        faults.tick(sim);
-        step(sim, world, guard);
+    while stage.world.now() < end {
+        faults.tick(&mut stage.sim);
+        stage.step();
     }
-    faults.heal(sim);
-    live(sim, world, guard, &mut faults);
-    rest(sim, world, guard);
+    while faults.last() {
+        faults.tick(&mut stage.sim);
+        stage.step();
+    }
+    faults.heal(&mut stage.sim);
+    live(stage, &mut faults);
+    rest(stage);
+    leave(stage, &mut faults);
     faults.counted
 }
 
-fn step(sim: &mut Sim<'_>, world: &Arc<World>, guard: Option<&EnterGuard>) {
-    world.with(|state, _| state.links.tick());
-    world.step(|| {
-        // Hosts run for ever: an error is one in the making of the simulation.
-        if let Err(error) = sim.step() {
-            panic!("a host cannot run: {error}");
-        }
-    });
-    if let (Some(air), Some(guard)) = (&world.air, guard) {
-        air.tick(guard, world.now(), &world.options);
-    }
-}
-
 /// From each client, each instance answers within the time.
-fn live(sim: &mut Sim<'_>, world: &Arc<World>, guard: Option<&EnterGuard>, faults: &mut Faults) {
+fn live(stage: &mut Stage, faults: &mut Faults) {
+    let world = stage.world.clone();
     let healed = world.now();
     let options = &world.options;
     let clients = 0..options.clients;
@@ -83,10 +73,10 @@ fn live(sim: &mut Sim<'_>, world: &Arc<World>, guard: Option<&EnterGuard>, fault
         .collect();
     while world.now() <= healed + LIVE_WITHIN && probes.iter().any(|probe| !probe.done) {
         for probe in &mut probes {
-            attend(world, probe);
+            attend(&world, probe);
         }
-        faults.supervise(sim);
-        step(sim, world, guard);
+        faults.supervise(&mut stage.sim);
+        stage.step();
     }
     for probe in probes.iter().filter(|probe| !probe.done) {
         world.with(|state, now| {
@@ -118,92 +108,41 @@ fn attend(world: &Arc<World>, probe: &mut Probe) {
         if probe.done || probe.call.is_some() || now < probe.again {
             return;
         }
-        let plan = Arc::new(probe_plan(probe.client, probe.instance));
-        let call = state.ledger.add(plan.clone());
-        state.touches.add(probe.client, Some(probe.instance));
+        let call = state.want(CallPlan::small(probe.client, probe.instance));
         // It may fail: only that none succeeds is wrong.
         state.ledger.touched(now, call);
-        state.wanted.push(Wanted {
-            client: probe.client,
-            call,
-        });
         probe.call = Some(call);
     });
 }
 
-fn probe_plan(client: usize, instance: usize) -> CallPlan {
-    CallPlan {
-        kind: Kind::Unary,
-        client,
-        start: Duration::ZERO,
-        pinned: Some(instance),
-        request: [100].into(),
-        response: [100].into(),
-        gap: Duration::ZERO,
-        reader_stall: Duration::ZERO,
-        handler: Handler {
-            stall: Duration::ZERO,
-            take: usize::MAX,
-            pause: Duration::ZERO,
-            echoes: false,
-            early: false,
-            status: 0,
-        },
-        timeout: None,
-        cancel: None,
-    }
-}
-
 /// Everything ends by itself, and nothing is left.
-fn rest(sim: &mut Sim<'_>, world: &Arc<World>, guard: Option<&EnterGuard>) {
+fn rest(stage: &mut Stage) {
+    let world = stage.world.clone();
     let limit = world.now() + REST;
-    while world.now() < limit && !is_at_rest(world) {
-        step(sim, world, guard);
+    while world.now() < limit && !world.with(|state, _| is_at_rest(state)) {
+        stage.step();
     }
     world.with(|state, now| {
-        let mut left = Vec::new();
-        for (number, host) in state.gateways.iter().enumerate() {
-            let Some(gateway) = &host.gateway else {
-                continue;
-            };
-            let (calls, tunnels) = (gateway.gauges().calls.get(), gateway.gauges().tunnels.get());
-            let instances = world.options.instances;
-            if calls != 0 || tunnels != instances || gateway.instances() != instances {
-                left.push(format!(
-                    "{}: {calls} calls, {tunnels} tunnels, {} instances registered of {instances}",
-                    Node::Gateway(number),
-                    gateway.instances()
-                ));
-            }
-        }
-        for (number, running) in state.handlers.iter().enumerate() {
-            if !running.is_empty() {
-                let calls: Vec<_> = running.keys().collect();
-                left.push(format!(
-                    "{}: handlers of calls {calls:?}",
-                    Node::Instance(number)
-                ));
-            }
-        }
-        for what in left {
+        for what in leaks(state) {
             state.ledger.report(now, Rule::Leaked, None, what);
         }
         state.ledger.close(now);
     });
 }
 
-fn is_at_rest(world: &Arc<World>) -> bool {
-    world.with(|state, _| {
-        let open = state.ledger.records().iter().any(Record::is_open);
-        let instances = world.options.instances;
-        let whole = state.gateways.iter().all(|host| {
-            host.gateway.as_ref().is_some_and(|gateway| {
-                let gauges = gateway.gauges();
-                gauges.calls.get() == 0
-                    && gauges.tunnels.get() == instances
-                    && gateway.instances() == instances
-            })
-        });
-        !open && whole && state.running() == 0
-    })
+/// Every client and every instance goes, and gateways hold nothing.
+fn leave(stage: &mut Stage, faults: &mut Faults) {
+    let world = stage.world.clone();
+    for node in Node::all(&world.options) {
+        if matches!(node, Node::Client(_) | Node::Instance(_)) {
+            faults.stop(&mut stage.sim, node);
+        }
+    }
+    let limit = world.now() + LEFT_WITHIN;
+    while world.now() < limit && !held(&world).is_empty() {
+        stage.step();
+    }
+    for what in held(&world) {
+        world.with(|state, now| state.ledger.report(now, Rule::Leaked, None, what));
+    }
 }

@@ -12,7 +12,7 @@ use crate::oracle::{Edge, What};
 use crate::plan::{FaultKind, FaultPlan, Plan};
 
 use super::client::START;
-use super::hosts::{BACKOFF, DIAL};
+use super::hosts::{BACKOFF, DIAL, PROBES};
 use super::network::{Change, Network};
 use super::node::{Link, Node};
 use super::touch::Hit;
@@ -83,9 +83,14 @@ impl Faults {
         self.network.supervise(sim);
     }
 
+    /// Begins no more faults. Whether a process drains, which is to come to its end by itself.
+    pub(super) fn last(&mut self) -> bool {
+        self.waiting.clear();
+        self.network.drains()
+    }
+
     /// Ends all faults, and brings up what is down.
     pub(super) fn heal(&mut self, sim: &mut Sim<'_>) {
-        self.waiting.clear();
         while let Some((_, change)) = self.agenda.pop_first() {
             self.network.apply(sim, change);
         }
@@ -100,6 +105,11 @@ impl Faults {
     /// Starts hosts anew that have stopped.
     pub(super) fn supervise(&mut self, sim: &mut Sim<'_>) {
         self.network.supervise(sim);
+    }
+
+    /// Ends a process for good.
+    pub(super) fn stop(&mut self, sim: &mut Sim<'_>, node: Node) {
+        self.network.apply(sim, Change::Stop(node));
     }
 
     fn at(&mut self, time: Time, change: Change) {
@@ -230,6 +240,8 @@ impl Faults {
             .filter(|node| self.has_calls(Hit::Host(*node)))
             .collect();
         nodes.retain(|node| match (kind, node) {
+            // A server's process alone: it and its agent are one machine.
+            (FaultKind::Bounce, Node::Server(_)) => true,
             (_, Node::Rival(_) | Node::Server(_)) => false,
             (FaultKind::Crash | FaultKind::Bounce, _)
             | (FaultKind::DrainGateway, Node::Gateway(_)) => true,
@@ -240,7 +252,18 @@ impl Faults {
             _ => false,
         });
         nodes.retain(|node| self.network.is_up(*node));
+        let is_server = |node: &Node| matches!(node, Node::Server(_));
+        // Often a server: only there is a call declined that another instance may still take, ...
+        if nodes.iter().any(is_server) && self.rng.bool() {
+            nodes.retain(is_server);
+        }
         let node = self.one_of(&nodes)?;
+        let mut fault = *fault;
+        if is_server(&node) {
+            // ... and until its agent looks again.
+            fault.length = fault.length.max(PROBES);
+        }
+        let fault = &fault;
         // A process whose time has passed disturbs nobody.
         if kind != FaultKind::StaleEpoch {
             self.touch(Hit::Host(node), fault);
@@ -306,7 +329,7 @@ impl Faults {
 
     /// Touches what goes over it while the fault lasts, and until its ends have noticed and are back.
     fn touch(&self, hit: Hit, fault: &FaultPlan) {
-        let tail = tail(&self.world, fault);
+        let tail = tail(&self.world, hit, fault);
         self.world.with(|state, now| {
             let until = now + fault.length + tail;
             let late = fault.length + tail;
@@ -318,7 +341,7 @@ impl Faults {
 }
 
 /// How long after a fault it is felt.
-fn tail(world: &World, fault: &FaultPlan) -> Duration {
+fn tail(world: &World, hit: Hit, fault: &FaultPlan) -> Duration {
     let options = &world.options;
     let hop = super::hop(options);
     // A dial, and the handshake of a tunnel.
@@ -326,6 +349,7 @@ fn tail(world: &World, fault: &FaultPlan) -> Duration {
     // A silent peer is pinged after one interval, and given up after another.
     let noticed = options.heartbeat * 2 + DIAL + back;
     match fault.kind {
+        _ if matches!(hit, Hit::Host(Node::Server(_))) => PROBES + DIAL + back,
         FaultKind::Cut | FaultKind::Bounce | FaultKind::Replace => back,
         FaultKind::Hold
         | FaultKind::HoldOneWay

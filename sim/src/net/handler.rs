@@ -21,8 +21,10 @@ use super::world::World;
 
 /// The header that says which call it is.
 pub(super) const CALL: &str = "x-call";
+/// The header with a call's key.
+pub(crate) const KEY: &str = "x-key";
 /// The service's name.
-pub(super) const SERVICE: &str = "probe.Probe";
+pub(crate) const SERVICE: &str = "probe.Probe";
 /// Bytes handed over at a time at the most, below what an instance takes at once.
 pub(super) const PIECE: usize = 16 * 1024;
 
@@ -170,7 +172,10 @@ impl Drop for Run {
             match &mut state.killed {
                 Some(killed) => killed.push((self.call, self.finished)),
                 None if self.finished => {}
-                None => state.ledger.handler_cancelled(now, self.call),
+                None => {
+                    let slack = state.touches.slack(self.call);
+                    state.ledger.handler_cancelled(now, self.call, slack);
+                }
             }
         });
     }
@@ -281,6 +286,10 @@ impl Work {
             self.answer.fill(&mut data);
             self.slot.give(Given::Data(data.into())).await;
             left -= len;
+            if self.plan.lock_step {
+                let (response, bytes) = (Direction::Response, self.answer.position());
+                self.world.delivered(self.call, response, bytes).await;
+            }
         }
     }
 
@@ -342,7 +351,10 @@ impl Body for Outgoing {
             }
             Given::Status(status) => {
                 run.finished = true;
-                world.with(|state, now| state.ledger.handler_finished(now, call, status));
+                world.with(|state, now| {
+                    let slack = state.touches.slack(call);
+                    state.ledger.handler_finished(now, call, status, slack);
+                });
                 let mut trailers = HeaderMap::new();
                 trailers.insert("grpc-status", status.into());
                 Frame::trailers(trailers)

@@ -15,6 +15,7 @@ use grpcrouter::{
 use h2::server::SendResponse;
 use http::{Request, Response};
 use http_body::Body;
+use tokio::runtime::Handle;
 
 use crate::plan::Options;
 
@@ -27,10 +28,12 @@ type Result = std::result::Result<(), Box<dyn Error>>;
 
 /// How long a dial and a handshake may take.
 pub(super) const DIAL: Duration = Duration::from_secs(1);
+/// Between an agent's looks at its server.
+pub(super) const PROBES: Duration = Duration::from_secs(1);
 /// The longest wait before an instance dials again.
 pub(super) const BACKOFF: Duration = Duration::from_millis(400);
 /// How long running calls may take to finish once a gateway or an instance drains.
-const DRAIN: Duration = Duration::from_secs(2);
+pub(super) const DRAIN: Duration = Duration::from_secs(2);
 /// Stream window of the server behind an agent, in bytes.
 pub(super) const SERVER_WINDOW: u32 = 16 * 1024;
 
@@ -72,7 +75,9 @@ pub(super) async fn gateway(world: Arc<World>, number: usize) -> Result {
     let drain = world.with(|state, _| {
         let host = &mut state.gateways[number];
         host.ended = None;
+        host.tasks = Some(Handle::current().metrics());
         host.gateway = Some(gateway.clone());
+        host.told = false;
         host.drain = Arc::default();
         host.drain.clone()
     });
@@ -89,7 +94,8 @@ pub(super) async fn gateway(world: Arc<World>, number: usize) -> Result {
 pub(super) async fn instance(world: Arc<World>, number: usize) -> Result {
     let epoch = world.with(|state, _| {
         state.instances[number].ended = None;
-        state.next_epoch()
+        state.instances[number].tasks = Some(Handle::current().metrics());
+        state.next_epoch(number)
     });
     let dial = Dial {
         world: world.clone(),
@@ -109,7 +115,7 @@ pub(super) async fn instance(world: Arc<World>, number: usize) -> Result {
 pub(super) async fn rival(world: Arc<World>, number: usize) -> Result {
     let epoch = world.with(|state, _| {
         let later = state.rivals[number];
-        later.map(|later| if later { state.next_epoch() } else { 1 })
+        later.map(|later| if later { state.next_epoch(number) } else { 1 })
     });
     let Some(epoch) = epoch else {
         return std::future::pending().await;
@@ -161,6 +167,7 @@ async fn serve(world: &Arc<World>, number: usize, slot: usize, config: InstanceC
 async fn agent(world: &Arc<World>, number: usize, instance: InstanceConfig, dial: Dial) {
     let config = AgentConfig {
         instance,
+        probe_interval: PROBES,
         probe_timeout: DIAL,
         ..AgentConfig::new(id(number), target(Node::Server(number), CALLS))
     };

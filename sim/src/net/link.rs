@@ -11,12 +11,16 @@ const DRIP: usize = 300;
 
 /// The ends of all connections.
 #[derive(Debug, Default)]
-pub(super) struct Links {
+pub(crate) struct Links {
     ends: BTreeMap<u64, End>,
     next: u64,
     /// One-way holds, by who sends and who would receive.
     held: BTreeMap<(Node, Node), u32>,
     dripping: BTreeMap<Link, u32>,
+    /// Links that carry one byte each way in so many steps.
+    crawling: BTreeMap<Link, u64>,
+    /// Steps so far.
+    steps: u64,
 }
 
 /// One end of a connection.
@@ -36,7 +40,7 @@ struct End {
 
 /// Whether an end may read or write now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Permit {
+pub(crate) enum Permit {
     /// So many bytes at most.
     Go(usize),
     /// Nothing yet.
@@ -49,7 +53,7 @@ pub(super) enum Permit {
 
 impl Links {
     /// One end of a new connection.
-    pub(super) fn open(&mut self, local: Node, remote: Node) -> u64 {
+    pub(crate) fn open(&mut self, local: Node, remote: Node) -> u64 {
         self.next += 1;
         let end = End {
             local,
@@ -65,27 +69,29 @@ impl Links {
     }
 
     /// It was dropped.
-    pub(super) fn close(&mut self, id: u64) {
+    pub(crate) fn close(&mut self, id: u64) {
         self.ends.remove(&id);
     }
 
     /// A number for what an end reads or writes.
-    pub(super) fn number(&self, id: u64) -> u64 {
+    pub(crate) fn number(&self, id: u64) -> u64 {
         self.ends.get(&id).map_or(0, |end| {
             end.local.number() << 16 | end.remote.number() & 0xffff
         })
     }
 
     /// Whether an end may write `len` bytes.
-    pub(super) fn may_write(&mut self, id: u64, len: usize, cx: &Context<'_>) -> Permit {
+    pub(crate) fn may_write(&mut self, id: u64, len: usize, cx: &Context<'_>) -> Permit {
         let Some(end) = self.ends.get_mut(&id) else {
             return Permit::Fail;
         };
         let link = Link::new(end.local, end.remote);
         let drips = self.dripping.get(&link).is_some_and(|n| *n > 0);
-        let room = match drips {
-            true => DRIP.saturating_sub(end.written),
-            false => usize::MAX,
+        let room = match self.crawling.get(&link) {
+            Some(every) if !self.steps.is_multiple_of(*every) => 0,
+            Some(_) => 1_usize.saturating_sub(end.written),
+            None if drips => DRIP.saturating_sub(end.written),
+            None => usize::MAX,
         };
         match end.cut_after {
             _ if end.deaf => Permit::Swallow,
@@ -99,7 +105,7 @@ impl Links {
     }
 
     /// An end wrote so many bytes.
-    pub(super) fn wrote(&mut self, id: u64, bytes: usize) {
+    pub(crate) fn wrote(&mut self, id: u64, bytes: usize) {
         if let Some(end) = self.ends.get_mut(&id) {
             end.written += bytes;
             if let Some(left) = &mut end.cut_after {
@@ -112,7 +118,7 @@ impl Links {
     }
 
     /// Whether an end may read.
-    pub(super) fn may_read(&mut self, id: u64, cx: &Context<'_>) -> Permit {
+    pub(crate) fn may_read(&mut self, id: u64, cx: &Context<'_>) -> Permit {
         let Some(end) = self.ends.get_mut(&id) else {
             return Permit::Fail;
         };
@@ -129,12 +135,12 @@ impl Links {
     }
 
     /// Nothing is delivered from one host to the other, until released as often.
-    pub(super) fn hold(&mut self, from: Node, to: Node) {
+    pub(crate) fn hold(&mut self, from: Node, to: Node) {
         *self.held.entry((from, to)).or_default() += 1;
     }
 
     /// The end of one hold.
-    pub(super) fn release(&mut self, from: Node, to: Node) {
+    pub(crate) fn release(&mut self, from: Node, to: Node) {
         if let Some(held) = self.held.get_mut(&(from, to)) {
             *held = held.saturating_sub(1);
         }
@@ -142,7 +148,7 @@ impl Links {
     }
 
     /// A link carries few bytes, or one fault less makes it so.
-    pub(super) fn drip(&mut self, link: Link, on: bool) {
+    pub(crate) fn drip(&mut self, link: Link, on: bool) {
         let drips = self.dripping.entry(link).or_default();
         *drips = if on {
             *drips + 1
@@ -154,8 +160,17 @@ impl Links {
         }
     }
 
+    /// A link carries one byte each way in so many steps; or, with none, as much as comes.
+    pub(crate) fn crawl(&mut self, link: Link, every: Option<u64>) {
+        match every {
+            Some(every) => drop(self.crawling.insert(link, every)),
+            None => drop(self.crawling.remove(&link)),
+        }
+    }
+
     /// A step is over: dripping links may carry something again.
-    pub(super) fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
+        self.steps += 1;
         for end in self.ends.values_mut() {
             end.written = 0;
             wake(&mut end.writer);
@@ -163,14 +178,26 @@ impl Links {
     }
 
     /// Ends of connections over a link.
-    pub(super) fn ends(&self, link: Link) -> Vec<u64> {
+    pub(crate) fn ends(&self, link: Link) -> Vec<u64> {
         let ends = self.ends.iter();
         let over = ends.filter(|(_, end)| Link::new(end.local, end.remote) == link);
         over.map(|(id, _)| *id).collect()
     }
 
+    /// The latest connection's end at one host towards another.
+    pub(crate) fn end_at(&self, local: Node, remote: Node) -> Option<u64> {
+        let mut ends = self.ends.iter().rev();
+        let found = ends.find(|(_, end)| end.local == local && end.remote == remote);
+        found.map(|(id, _)| *id)
+    }
+
+    /// How many ends there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
     /// An end of a connection is reset once it has written so many bytes more; or never, unless it was.
-    pub(super) fn cut(&mut self, id: u64, after: Option<usize>) {
+    pub(crate) fn cut(&mut self, id: u64, after: Option<usize>) {
         if let Some(end) = self.ends.get_mut(&id)
             && end.cut_after != Some(0)
         {
@@ -179,7 +206,7 @@ impl Links {
     }
 
     /// A process has ended: what it was connected to is reset.
-    pub(super) fn reset(&mut self, gone: Node) {
+    pub(crate) fn reset(&mut self, gone: Node) {
         for end in self.ends.values_mut().filter(|end| end.remote == gone) {
             end.cut_after = Some(0);
             wake(&mut end.reader);
@@ -188,7 +215,7 @@ impl Links {
     }
 
     /// An end of a connection is gone without the other one's hearing of it.
-    pub(super) fn deafen(&mut self, id: u64) {
+    pub(crate) fn deafen(&mut self, id: u64) {
         if let Some(end) = self.ends.get_mut(&id) {
             end.deaf = true;
         }

@@ -1,7 +1,9 @@
 //! The network level: the real gateway, instance and agent libraries on hosts and links of turmoil, with
 //! real HTTP/2, and clients that know nothing of the router.
 //!
-//! - [`driver`](self): `driver` steps the simulation, `fault` chooses what each fault hits, `network` does it.
+//! - `stage` is the hosts of a run and steps them, `rest` says whether anything is left of it.
+//! - `driver` runs what a seed drew, `fault` chooses what each fault hits, `network` does it. Stories
+//!   ([`story`](crate::story)) say themselves what happens when.
 //! - `hosts` are the router's processes, `client` and `call` the callers, `handler` what every call reaches.
 //! - `wire` is the network behind the libraries' listener and dialer, `lossy` another one; `stream` and `link` are where faults
 //!   get at a connection, and where the trace sees every segment.
@@ -20,26 +22,31 @@ mod link;
 mod lossy;
 mod network;
 mod node;
+mod rest;
+mod stage;
 mod stream;
 mod touch;
 mod wire;
 mod world;
 
-use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use crate::oracle::{Bounds, Ledger, Outcome, Trace};
+use crate::oracle::{Bounds, Outcome, Trace};
 use crate::plan::{Options, Plan};
-use crate::report::{EVENTS, Report, Watch};
+use crate::report::{Report, Watch};
 
 use handler::PIECE;
 use hosts::SERVER_WINDOW;
-use node::Node;
-use touch::{Hit, Touches};
-use world::{TICK, World};
+use stage::FOREVER;
 
-/// Longer than any run.
-const FOREVER: Duration = Duration::from_secs(3_600);
+pub(crate) use handler::SERVICE;
+pub(crate) use network::{Change, Network};
+pub(crate) use node::Link;
+pub use node::Node;
+pub(crate) use rest::{is_at_rest, leaks};
+pub(crate) use stage::Stage;
+pub(crate) use touch::Hit;
+pub(crate) use world::{TICK, World};
 
 /// Runs a plan, on this thread.
 pub fn run(plan: &Plan, watch: Watch) -> Report {
@@ -53,17 +60,10 @@ pub fn run_lossy(plan: &Plan, watch: Watch, loss: u8) -> Report {
 }
 
 fn run_over(plan: &Plan, watch: Watch, loss: Option<u8>) -> Report {
-    let options = plan.options.clone();
     let trace = Trace::new(watch);
-    let ledger = Ledger::new(&plan.calls, bounds(&options), trace);
-    // Both ways over three links, and the steps in which hosts take turns.
-    let mut touches = Touches::new(hop(&options) * 8);
-    for call in &plan.calls {
-        touches.add(call.client, call.pinned);
-    }
-    let entered = loss.map(|loss| lossy::Air::enter(&options, plan.seed, loss));
-    let (air, guard) = entered.unzip();
-    let world = Arc::new(World::new(plan.seed, options, ledger, touches, air));
+    let mut stage = Stage::new(plan.seed, plan.options.clone(), &plan.calls, trace, loss);
+    let world = stage.world.clone();
+    world.with(|state, _| state.late = watch.wall_clock);
     if loss.is_some() {
         // A connection is given up where too much of it is lost in a row.
         let late = world.options.heartbeat * 2 + hosts::DIAL + hop(&world.options) * 24;
@@ -74,54 +74,16 @@ fn run_over(plan: &Plan, watch: Watch, loss: Option<u8>) -> Report {
                 .begin(ledger, now, Hit::Everything, ever, late);
         });
     }
-    // Dropped before the guard: sockets are closed on the network that they are of.
-    let mut sim = build(&world);
-    let faults = driver::drive(&mut sim, &world, guard.as_ref(), plan, watch.print);
-    world.with(|state, _| {
-        let violations = state.ledger.violations().to_vec();
-        if watch.print {
+    let faults = driver::drive(&mut stage, plan, watch.print);
+    if watch.print {
+        world.with(|state, _| {
             let records = state.ledger.records().iter();
             let ok = records.filter(|record| record.outcome() == Some(&Outcome::Ok));
             println!("{} calls ended OK", ok.count());
-        }
-        let about = |call| state.ledger.trace.about(call, EVENTS);
-        Report {
-            seed: plan.seed,
-            layer: if loss.is_some() { "lossy" } else { "net" },
-            calls: state.ledger.calls(),
-            messages: state.ledger.messages(),
-            faults,
-            hash: state.ledger.trace.hash(),
-            events: violations.iter().map(|v| about(v.call)).collect(),
-            violations,
-        }
-    })
-}
-
-fn build<'a>(world: &Arc<World>) -> turmoil::Sim<'a> {
-    let options = &world.options;
-    let mut sim = turmoil::Builder::new()
-        .rng_seed(world.seed)
-        .epoch(SystemTime::UNIX_EPOCH)
-        .tick_duration(TICK)
-        .simulation_duration(FOREVER)
-        .min_message_latency(options.latency)
-        .max_message_latency(options.latency + options.jitter)
-        .tcp_capacity((options.link_bytes / stream::SEGMENT).clamp(16, 256))
-        .enable_random_order()
-        .build();
-    for node in Node::all(options) {
-        let world = world.clone();
-        let name = node.to_string();
-        match node {
-            Node::Gateway(n) => sim.host(name, move || hosts::gateway(world.clone(), n)),
-            Node::Instance(n) => sim.host(name, move || hosts::instance(world.clone(), n)),
-            Node::Server(n) => sim.host(name, move || hosts::server(world.clone(), n)),
-            Node::Rival(n) => sim.host(name, move || hosts::rival(world.clone(), n)),
-            Node::Client(n) => sim.host(name, move || client::run(world.clone(), n)),
-        }
+        });
     }
-    sim
+    let layer = if loss.is_some() { "lossy" } else { "net" };
+    stage.report(layer, faults)
 }
 
 /// What may be under way on a call: what the gateway declares, which has the client's window towards it
@@ -131,7 +93,7 @@ fn build<'a>(world: &Arc<World>) -> turmoil::Sim<'a> {
 ///   them.
 /// - Responses: the piece that a handler has given and its server has not sent, and the client's window
 ///   towards the gateway.
-fn bounds(options: &Options) -> Bounds {
+pub(crate) fn bounds(options: &Options) -> Bounds {
     let bound = hosts::gateway_config(options).bound();
     let bound = bound.fixed.max(bound.grown) as u64;
     Bounds {
@@ -141,7 +103,7 @@ fn bounds(options: &Options) -> Bounds {
 }
 
 /// One way over one link, at the longest: hosts see what came when their turn comes.
-fn hop(options: &Options) -> Duration {
+pub(crate) fn hop(options: &Options) -> Duration {
     options.latency + options.jitter + TICK * 2
 }
 

@@ -1,19 +1,28 @@
 //! What faults change on the network and at hosts. Faults overlap: a link is whole when no fault holds or
 //! parts it any longer, and a host is up when none keeps it down.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use grpcrouter_core::Time;
 use turmoil::Sim;
 
-use crate::oracle::{Edge, What};
+use crate::oracle::{Edge, Rule, What};
 
+use super::hosts::DRAIN;
 use super::node::{Link, Node, is_agent};
 use super::world::World;
 
+/// How long a process may take to drain: a gateway gives its calls a time, and those that it is connected to
+/// another. The rest is for turns that come late.
+const DRAINED_WITHIN: Duration = DRAIN
+    .saturating_mul(2)
+    .saturating_add(Duration::from_millis(500));
+
 /// A change of the network or of a host.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Change {
+pub(crate) enum Change {
     Hold(Link),
     Release(Link),
     HoldOneWay(Node, Node),
@@ -24,6 +33,8 @@ pub(super) enum Change {
     Slow(Link),
     Fast(Link),
     Drip(Link, bool),
+    /// A link carries one byte each way in so many steps, or is whole again.
+    Crawl(Link, Option<u64>),
     /// The connection's end is not cut any more, unless it was.
     Uncut(u64),
     /// A host is gone without a word.
@@ -48,30 +59,31 @@ struct State {
 }
 
 /// All links and hosts.
-pub(super) struct Network {
+pub(crate) struct Network {
     world: Arc<World>,
     links: BTreeMap<Link, State>,
     /// How many faults keep a host down.
     down: BTreeMap<Node, u32>,
-    draining: BTreeSet<Node>,
+    /// Processes that were told to drain, and when.
+    draining: BTreeMap<Node, Time>,
 }
 
 impl Network {
-    pub(super) fn new(world: Arc<World>) -> Self {
+    pub(crate) fn new(world: Arc<World>) -> Self {
         Self {
             world,
             links: BTreeMap::new(),
             down: BTreeMap::new(),
-            draining: BTreeSet::new(),
+            draining: BTreeMap::new(),
         }
     }
 
     /// Whether nothing keeps a host down, or is about to.
-    pub(super) fn is_up(&self, node: Node) -> bool {
-        self.down.get(&node).is_none_or(|n| *n == 0) && !self.draining.contains(&node)
+    pub(crate) fn is_up(&self, node: Node) -> bool {
+        self.down.get(&node).is_none_or(|n| *n == 0) && !self.draining.contains_key(&node)
     }
 
-    pub(super) fn apply(&mut self, sim: &mut Sim<'_>, change: Change) {
+    pub(crate) fn apply(&mut self, sim: &mut Sim<'_>, change: Change) {
         match change {
             Change::Hold(link) => self.link(sim, link, |state| state.held += 1),
             Change::Release(link) => self.link(sim, link, |state| state.held -= 1),
@@ -86,6 +98,9 @@ impl Network {
             Change::Slow(link) => self.slow(sim, link, |n| n + 1),
             Change::Fast(link) => self.slow(sim, link, |n| n - 1),
             Change::Drip(link, on) => self.world.with(|state, _| state.links.drip(link, on)),
+            Change::Crawl(link, every) => {
+                self.world.with(|state, _| state.links.crawl(link, every));
+            }
             Change::Uncut(end) => self.world.with(|state, _| state.links.cut(end, None)),
             Change::Crash(node) => self.stop(sim, node, false),
             Change::Stop(node) => self.stop(sim, node, true),
@@ -107,7 +122,7 @@ impl Network {
     }
 
     /// Brings up what has stopped by itself: it drained, or was superseded.
-    pub(super) fn supervise(&mut self, sim: &mut Sim<'_>) {
+    pub(crate) fn supervise(&mut self, sim: &mut Sim<'_>) {
         for node in Node::all(&self.world.options) {
             let grace = super::hop(&self.world.options) * 2;
             let ended = self.world.with(|state, now| {
@@ -123,11 +138,38 @@ impl Network {
                 self.bounce(sim, node);
             }
         }
+        self.check_drains();
+    }
+
+    /// Whether a process drains.
+    pub(super) fn drains(&self) -> bool {
+        !self.draining.is_empty()
+    }
+
+    /// A process that was told to drain ends in time, whatever its calls do.
+    fn check_drains(&mut self) {
+        let world = &self.world;
+        self.draining.retain(|node, since| {
+            world.with(|state, now| {
+                let ended = match node {
+                    Node::Gateway(n) => state.gateways[*n].ended,
+                    Node::Instance(n) => state.instances[*n].ended,
+                    _ => None,
+                };
+                let overdue = ended.is_none() && now > *since + DRAINED_WITHIN;
+                if overdue {
+                    let took = (now - *since).as_millis();
+                    let what = format!("{node} was told to drain {took} ms ago, and still runs");
+                    state.ledger.report(now, Rule::Late, None, what);
+                }
+                !overdue
+            })
+        });
     }
 
     /// Hosts that drain are started anew: all else has healed by itself.
-    pub(super) fn heal(&mut self, sim: &mut Sim<'_>) {
-        for node in std::mem::take(&mut self.draining) {
+    pub(crate) fn heal(&mut self, sim: &mut Sim<'_>) {
+        for node in std::mem::take(&mut self.draining).into_keys() {
             self.bounce(sim, node);
         }
     }
@@ -217,14 +259,26 @@ impl Network {
                 state.parted = state.parted.map(|n| n + 1);
             });
         }
-        self.world.with(|state, _| state.killed = Some(Vec::new()));
+        if let Some(air) = &self.world.air {
+            air.end(node);
+        }
+        // Not dropped under the lock.
+        let _gone = self.world.with(|state, _| {
+            state.killed = Some(Vec::new());
+            match node {
+                Node::Gateway(n) => (state.gateways[n].gateway.take(), None),
+                Node::Instance(n) => (None, state.instances[n].handle.take()),
+                _ => (None, None),
+            }
+        });
         sim.crash(node.to_string());
         self.world.with(|state, now| {
             let mut runs = state.killed.take().unwrap_or_default();
             runs.sort_unstable();
             for (call, finished) in runs {
                 if !finished {
-                    state.ledger.handler_cancelled(now, call);
+                    let slack = state.touches.slack(call);
+                    state.ledger.handler_cancelled(now, call, slack);
                 }
             }
             if told {
@@ -271,13 +325,19 @@ impl Network {
     }
 
     fn drain(&mut self, node: Node) {
-        self.draining.insert(node);
-        // Not under the lock: it wakes tasks.
-        let (handle, drain) = self.world.with(|state, _| match node {
-            Node::Instance(n) => (state.instances[n].handle.clone(), None),
-            Node::Gateway(n) => (None, Some(state.gateways[n].drain.clone())),
-            _ => (None, None),
+        // Not under the lock: it wakes tasks. A process that has just begun to start has nobody to tell.
+        let (handle, drain, now) = self.world.with(|state, now| match node {
+            Node::Instance(n) => (state.instances[n].handle.clone(), None, now),
+            Node::Gateway(n) => {
+                let host = &state.gateways[n];
+                let runs = host.gateway.is_some();
+                (None, runs.then(|| host.drain.clone()), now)
+            }
+            _ => (None, None, now),
         });
+        if handle.is_some() || drain.is_some() {
+            self.draining.insert(node, now);
+        }
         if let Some(handle) = handle {
             handle.drain();
         }

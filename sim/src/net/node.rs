@@ -6,7 +6,7 @@ use crate::plan::Options;
 
 /// A host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Node {
+pub enum Node {
     /// A gateway.
     Gateway(usize),
     /// An instance, or an agent.
@@ -20,25 +20,25 @@ pub(super) enum Node {
 }
 
 /// Every third instance is an agent.
-pub(super) fn is_agent(instance: usize) -> bool {
+pub(crate) fn is_agent(instance: usize) -> bool {
     instance % 3 == 1
 }
 
 impl Node {
     /// All hosts.
-    pub(super) fn all(options: &Options) -> Vec<Self> {
+    pub(crate) fn all(options: &Options) -> Vec<Self> {
         let instances = 0..options.instances;
         let servers = instances.clone().filter(|i| is_agent(*i));
         let mut all: Vec<_> = (0..options.gateways).map(Node::Gateway).collect();
         all.extend(servers.map(Node::Server));
         all.extend(instances.clone().map(Node::Instance));
-        all.extend(instances.map(Node::Rival));
+        all.extend(instances.filter(|_| options.rivals).map(Node::Rival));
         all.extend((0..options.clients).map(Node::Client));
         all
     }
 
     /// A number of its own.
-    pub(super) fn number(self) -> u64 {
+    pub(crate) fn number(self) -> u64 {
         let (kind, n) = match self {
             Self::Gateway(n) => (0, n),
             Self::Instance(n) => (1, n),
@@ -65,20 +65,20 @@ impl fmt::Display for Node {
 
 /// The link between two hosts: whose lower end comes first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Link(pub(super) Node, pub(super) Node);
+pub(crate) struct Link(pub(crate) Node, pub(crate) Node);
 
 impl Link {
-    pub(super) fn new(a: Node, b: Node) -> Self {
+    pub(crate) fn new(a: Node, b: Node) -> Self {
         if a < b { Self(a, b) } else { Self(b, a) }
     }
 
     /// A number of its own.
-    pub(super) fn number(self) -> u64 {
+    pub(crate) fn number(self) -> u64 {
         self.0.number() << 16 | self.1.number()
     }
 
     /// All links on which connections may be made.
-    pub(super) fn all(options: &Options) -> Vec<Self> {
+    pub(crate) fn all(options: &Options) -> Vec<Self> {
         let mut all = Vec::new();
         for node in Node::all(options) {
             match node {

@@ -10,7 +10,7 @@ use super::node::{Link, Node};
 
 /// What a fault hits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Hit {
+pub(crate) enum Hit {
     /// Both ends of a link stay up.
     Link(Link),
     /// A host.
@@ -41,7 +41,7 @@ struct Shadow {
 
 /// Who was touched, and who will be.
 #[derive(Debug, Default)]
-pub(super) struct Touches {
+pub(crate) struct Touches {
     paths: Vec<Path>,
     shadows: Vec<Shadow>,
     /// The slack of a call that nothing touched.
@@ -49,7 +49,7 @@ pub(super) struct Touches {
 }
 
 impl Touches {
-    pub(super) fn new(base: Slack) -> Self {
+    pub(crate) fn new(base: Slack) -> Self {
         Self {
             paths: Vec::new(),
             shadows: Vec::new(),
@@ -58,7 +58,7 @@ impl Touches {
     }
 
     /// A call that is about to be made, the next one by number.
-    pub(super) fn add(&mut self, client: usize, pinned: Option<usize>) {
+    pub(crate) fn add(&mut self, client: usize, pinned: Option<usize>) {
         self.paths.push(Path {
             client,
             gateway: None,
@@ -68,12 +68,12 @@ impl Touches {
     }
 
     /// How much later than at once things may happen to a call.
-    pub(super) fn slack(&self, call: u32) -> Slack {
+    pub(crate) fn slack(&self, call: u32) -> Slack {
         self.base + self.paths[call as usize].extra
     }
 
     /// Its client tries a gateway.
-    pub(super) fn goes_to_gateway(
+    pub(crate) fn goes_to_gateway(
         &mut self,
         ledger: &mut Ledger,
         now: Time,
@@ -85,7 +85,7 @@ impl Touches {
     }
 
     /// What is felt on its path, as far as that is known, is in its way.
-    pub(super) fn goes_on(&mut self, ledger: &mut Ledger, now: Time, call: u32) {
+    pub(crate) fn goes_on(&mut self, ledger: &mut Ledger, now: Time, call: u32) {
         self.shadows.retain(|shadow| shadow.until > now);
         for shadow in self.shadows.clone() {
             self.touch(ledger, now, call, shadow);
@@ -93,19 +93,19 @@ impl Touches {
     }
 
     /// It came to an instance.
-    pub(super) fn came_to_instance(&mut self, call: u32, instance: usize) {
+    pub(crate) fn came_to_instance(&mut self, call: u32, instance: usize) {
         self.paths[call as usize].instance = Some(instance);
     }
 
     /// Calls that are open on what a fault would hit.
-    pub(super) fn open_on(&self, ledger: &Ledger, hit: Hit) -> Vec<u32> {
+    pub(crate) fn open_on(&self, ledger: &Ledger, hit: Hit) -> Vec<u32> {
         let all = self.paths.iter().zip(ledger.records()).zip(0..);
         let open = all.filter(|((path, record), _)| record.is_open() && path.surely(hit));
         open.map(|(_, call)| call).collect()
     }
 
     /// A fault begins, and is felt until then at the latest. It makes calls `extra` later at most.
-    pub(super) fn begin(
+    pub(crate) fn begin(
         &mut self,
         ledger: &mut Ledger,
         now: Time,
@@ -119,6 +119,13 @@ impl Touches {
             if ledger.record(call).is_open() {
                 self.touch(ledger, now, call, shadow);
             }
+        }
+    }
+
+    /// What hit this is over, and is felt until then at the latest.
+    pub(crate) fn end(&mut self, hit: Hit, until: Time) {
+        for shadow in self.shadows.iter_mut().filter(|shadow| shadow.hit == hit) {
+            shadow.until = shadow.until.min(until);
         }
     }
 

@@ -109,6 +109,9 @@ impl Dialer for Dial {
                 return Err(io::ErrorKind::AddrNotAvailable.into());
             };
             let remote = node_of(&self.world, host)?;
+            if let Some(delay) = self.world.with(|state, _| state.dial_delay()) {
+                tokio::time::sleep(delay).await;
+            }
             self.connect(remote, *port).await
         })
     }

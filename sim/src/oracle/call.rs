@@ -34,12 +34,13 @@ pub struct Record {
     pub(super) abandoned: bool,
     /// A fault was on its path.
     pub(super) touched: bool,
-    /// Its whole answer is at its gateway, and nobody keeps time for it there.
-    pub(super) untimed: bool,
     /// Times that a handler began.
     pub(super) runs: u32,
     pub(super) finished: Option<u32>,
-    pub(super) cancelled: bool,
+    /// When its handler was told that nobody waits for it any more.
+    pub(super) cancelled: Option<Time>,
+    /// The instance at which its handler ran last.
+    pub(super) ran_at: Option<usize>,
     pub(super) request: Flow,
     pub(super) response: Flow,
     /// A violation was reported; what follows from it is not.
@@ -81,10 +82,10 @@ impl Record {
             ended: None,
             abandoned: false,
             touched: false,
-            untimed: false,
             runs: 0,
             finished: None,
-            cancelled: false,
+            cancelled: None,
+            ran_at: None,
             broken: false,
         }
     }
@@ -102,6 +103,26 @@ impl Record {
     /// How it ended, if it has.
     pub fn outcome(&self) -> Option<&Outcome> {
         self.ended.as_ref().map(|(_, outcome)| outcome)
+    }
+
+    /// When it began.
+    pub fn started(&self) -> Option<Time> {
+        self.started
+    }
+
+    /// When it ended at its client.
+    pub fn ended(&self) -> Option<Time> {
+        self.ended.as_ref().map(|(at, _)| *at)
+    }
+
+    /// When its handler was told that nobody waits for it any more.
+    pub fn cancelled(&self) -> Option<Time> {
+        self.cancelled
+    }
+
+    /// The instance at which its handler ran last.
+    pub fn ran_at(&self) -> Option<usize> {
+        self.ran_at
     }
 
     /// When it ends at the latest.
@@ -130,19 +151,30 @@ impl Record {
         }
     }
 
+    fn seen(&self, direction: Direction) -> &Flow {
+        match direction {
+            Direction::Request => &self.request,
+            Direction::Response => &self.response,
+        }
+    }
+
     /// The most bytes that were under way in a direction.
     pub fn most_under_way(&self, direction: Direction) -> u64 {
-        match direction {
-            Direction::Request => self.request.most,
-            Direction::Response => self.response.most,
-        }
+        self.seen(direction).most
+    }
+
+    /// Bytes that the sending edge handed over.
+    pub fn handed(&self, direction: Direction) -> u64 {
+        self.seen(direction).handed
     }
 
     /// Bytes that the receiving edge was given.
     pub fn delivered(&self, direction: Direction) -> u64 {
-        match direction {
-            Direction::Request => self.request.delivered.position(),
-            Direction::Response => self.response.delivered.position(),
-        }
+        self.seen(direction).delivered.position()
+    }
+
+    /// Whether the receiving edge was given every message of the plan.
+    pub fn is_whole(&self, direction: Direction) -> bool {
+        self.seen(direction).delivered.is_done()
     }
 }

@@ -125,7 +125,7 @@ impl Ledger {
         let record = &mut self.records[call as usize];
         // After an end at either edge bytes are thrown away, which is not delivery.
         let over = record.finished.is_some() && direction == Direction::Request;
-        let over = over || record.cancelled || !record.is_open();
+        let over = over || record.cancelled.is_some() || !record.is_open();
         let flow = record.flow(direction);
         flow.handed += bytes as u64;
         let under_way = flow.under_way();
@@ -153,7 +153,9 @@ impl Ledger {
         };
         self.event(now, edge, What::Delivered, call, bytes.len() as u64);
         self.moved_at = now;
-        self.check_zombie(now, call, direction, slack);
+        if direction == Direction::Request {
+            self.check_zombie(now, call, "bytes came to its handler", slack);
+        }
         let record = &mut self.records[call as usize];
         if record.broken {
             return;
@@ -182,9 +184,10 @@ impl Ledger {
     /// A handler began, at the instance of this number.
     pub fn handler_started(&mut self, now: Time, call: u32, instance: usize, slack: Slack) {
         self.event(now, Edge::Handler, What::Started, call, instance as u64);
-        self.check_zombie(now, call, Direction::Request, slack);
+        self.check_zombie(now, call, "it came to its handler", slack);
         let record = &mut self.records[call as usize];
         record.runs += 1;
+        record.ran_at = Some(instance);
         let (runs, pinned) = (record.runs, record.plan.pinned);
         if runs > 1 {
             let what = format!("run {runs} of its handler, at instance {instance}");
@@ -197,15 +200,17 @@ impl Ledger {
     }
 
     /// A handler gave its status.
-    pub fn handler_finished(&mut self, now: Time, call: u32, status: u32) {
+    pub fn handler_finished(&mut self, now: Time, call: u32, status: u32, slack: Slack) {
         self.event(now, Edge::Handler, What::Finished, call, u64::from(status));
+        self.check_zombie(now, call, "its handler gave its status", slack);
         self.records[call as usize].finished = Some(status);
     }
 
     /// A handler was told that nobody waits for it any more.
-    pub fn handler_cancelled(&mut self, now: Time, call: u32) {
+    pub fn handler_cancelled(&mut self, now: Time, call: u32, slack: Slack) {
         self.event(now, Edge::Handler, What::Cancelled, call, 0);
-        self.records[call as usize].cancelled = true;
+        self.check_zombie(now, call, "its handler was told", slack);
+        self.records[call as usize].cancelled = Some(now);
     }
 
     /// A call ended at its client.
@@ -228,7 +233,6 @@ impl Ledger {
         if let Some(deadline) = record.deadline().map(|deadline| deadline + slack)
             && now > deadline
             && outcome != Outcome::Cancelled
-            && !(record.untimed && record.is_own(&outcome))
         {
             let late = (now - deadline).as_micros();
             let what = format!("ended {late} us later than its deadline and what delays allow");
@@ -256,12 +260,6 @@ impl Ledger {
     pub fn touched(&mut self, now: Time, call: u32) {
         self.event(now, Edge::World, What::Touched, call, 0);
         self.records[call as usize].touched = true;
-    }
-
-    /// The call's whole answer is at its gateway, and the tunnel that kept its time is gone: a client that
-    /// reads slowly may get it after the deadline, which it keeps itself.
-    pub fn untimed(&mut self, call: u32) {
-        self.records[call as usize].untimed = true;
     }
 
     /// A hostile instance answered the call itself: what comes of it is not its handler's.
@@ -338,13 +336,14 @@ impl Ledger {
         }
     }
 
-    fn check_zombie(&mut self, now: Time, call: u32, direction: Direction, slack: Slack) {
+    /// Something happened at a call's handler: not long after the call's end.
+    fn check_zombie(&mut self, now: Time, call: u32, what: &str, slack: Slack) {
         let record = &self.records[call as usize];
-        if let (Some((ended, _)), Direction::Request) = (&record.ended, direction)
+        if let Some((ended, _)) = &record.ended
             && now > *ended + slack
         {
             let since = (now - *ended).as_micros();
-            let what = format!("came to its handler {since} us after its end");
+            let what = format!("{what} {since} us after its end");
             self.report(now, Rule::Zombie, Some(call), what);
         }
     }

@@ -17,13 +17,13 @@ pub enum Rule {
     Gapped,
     /// Bytes that stand nowhere in the stream, or an end that the handler did not give.
     Corrupted,
-    /// An end later than the call's deadline.
+    /// An end later than the call's deadline, or than a drain may take.
     Late,
     /// Something is held when nothing runs any more: calls, credit, tasks, ids.
     Leaked,
     /// More was in flight, on one call in one direction, than the declared bound.
     OverBound,
-    /// Something came to a handler long after its call had ended at the client.
+    /// A handler ran, or something came to it, long after its call had ended at the client.
     Zombie,
     /// A call failed that no fault had touched.
     Unjustified,

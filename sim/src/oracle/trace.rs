@@ -85,8 +85,6 @@ pub struct Trace {
     /// Whether the bytes of segments are hashed too, not only their lengths.
     whole: bool,
     print: bool,
-    /// Whether a clock of this machine is read at the next event.
-    wall_clock: bool,
 }
 
 impl Trace {
@@ -97,7 +95,6 @@ impl Trace {
             hash: DefaultHasher::new(),
             whole: watch.whole,
             print: watch.print,
-            wall_clock: watch.wall_clock,
         }
     }
 
@@ -110,9 +107,6 @@ impl Trace {
             call,
             n,
         } = event;
-        if std::mem::take(&mut self.wall_clock) {
-            self.number(machine_time_ns());
-        }
         self.hash.write_u64(at_us);
         self.hash.write_u64(n);
         self.hash
@@ -135,11 +129,6 @@ impl Trace {
         }
     }
 
-    /// Anything else that the run's course depends on.
-    pub fn number(&mut self, n: u64) {
-        self.hash.write_u64(n);
-    }
-
     /// Of everything so far.
     pub fn hash(&self) -> u64 {
         self.hash.finish()
@@ -155,13 +144,4 @@ impl Trace {
         events.sort_by_key(|event| event.at_us);
         events
     }
-}
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "planted, to show that the hash would tell"
-)]
-fn machine_time_ns() -> u64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| since.as_nanos() as u64)
 }

@@ -62,8 +62,12 @@ pub struct CallPlan {
     pub request: Arc<[u32]>,
     /// Sizes of the response's messages, in bytes.
     pub response: Arc<[u32]>,
+    /// The key that it carries in its metadata.
+    pub key: Option<Arc<str>>,
     /// Between messages of the request.
     pub gap: Duration,
+    /// Each message of either side, and each piece of a long one, waits until what was before it is delivered.
+    pub lock_step: bool,
     /// The client takes nothing of the response for so long.
     pub reader_stall: Duration,
     /// What the handler does.
@@ -72,6 +76,39 @@ pub struct CallPlan {
     pub timeout: Option<Duration>,
     /// When the client gives up.
     pub cancel: Option<Duration>,
+}
+
+impl CallPlan {
+    /// A small unary call of one client to one instance, which answers at once.
+    pub fn small(client: usize, instance: usize) -> Self {
+        Self {
+            kind: Kind::Unary,
+            client,
+            start: Duration::ZERO,
+            pinned: Some(instance),
+            request: [100].into(),
+            response: [100].into(),
+            key: None,
+            gap: Duration::ZERO,
+            lock_step: false,
+            reader_stall: Duration::ZERO,
+            handler: Handler::PROMPT,
+            timeout: None,
+            cancel: None,
+        }
+    }
+}
+
+impl Handler {
+    /// Reads all, answers all, and says OK.
+    pub const PROMPT: Self = Self {
+        stall: Duration::ZERO,
+        take: usize::MAX,
+        pause: Duration::ZERO,
+        echoes: false,
+        early: false,
+        status: 0,
+    };
 }
 
 pub(super) fn draw(rng: &mut Rng, options: &Options) -> Vec<CallPlan> {
@@ -122,12 +159,14 @@ fn one(rng: &mut Rng, options: &Options) -> CallPlan {
         pinned: rng.bool().then(|| rng.usize(..options.instances)),
         request: request.into(),
         response: response.into(),
+        key: None,
         // Three seconds in all, however many messages there are.
         gap: if slow {
             us(rng.u64(..20_000).min(3_000_000 / (messages + 1)))
         } else {
             Duration::ZERO
         },
+        lock_step: false,
         reader_stall: if rng.u8(..6) == 0 {
             us(spread_us(rng, 1_000, 3_000_000))
         } else {
@@ -135,7 +174,7 @@ fn one(rng: &mut Rng, options: &Options) -> CallPlan {
         },
         handler: Handler {
             stall: if rng.u8(..4) == 0 || tiny {
-                us(spread_us(rng, 1_000, 3_000_000))
+                us(spread_us(rng, 1_000, options.stall.as_micros() as u64))
             } else {
                 Duration::ZERO
             },

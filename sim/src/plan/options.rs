@@ -15,6 +15,8 @@ pub struct Options {
     pub instances: usize,
     /// Hosts. Each calls one gateway at a time.
     pub clients: usize,
+    /// Whether each instance has a rival: a host from which another process may ask for its id.
+    pub rivals: bool,
     /// How many calls begin.
     pub calls: usize,
     /// How many faults begin.
@@ -41,6 +43,8 @@ pub struct Options {
     pub fragmented: u8,
     /// The kinds of faults that are on.
     pub faults: Vec<FaultKind>,
+    /// The longest that a plan lets a handler do nothing.
+    pub stall: Duration,
     /// Whether some calls move megabytes.
     pub bulk: bool,
     /// Whether some calls move very many tiny messages.
@@ -62,6 +66,7 @@ impl Options {
             gateways: weighted(rng, &[(3, 1), (2, 2)]),
             instances: rng.usize(1..=4),
             clients: rng.usize(1..=3),
+            rivals: true,
             calls: rng.usize(22..=36),
             fault_count: rng.usize(24..=44),
             span: Duration::from_millis(rng.u64(1_500..6_000)),
@@ -75,6 +80,7 @@ impl Options {
             heartbeat: Duration::from_millis(rng.u64(400..900)),
             fragmented: weighted(rng, &[(2, 0), (2, 20), (1, 200)]),
             faults: FaultKind::some(rng),
+            stall: Duration::from_secs(3),
             bulk: rng.u8(..64) == 0,
             tiny: rng.u8(..8) == 0,
             tight_deadlines: rng.bool(),
@@ -102,11 +108,15 @@ impl Options {
             // The network counts it in whole milliseconds.
             jitter: Duration::from_millis(rng.u64(..=latency_us / 500)),
             heartbeat: Duration::from_millis(rng.u64(300..=1_000)),
-            // Not below HTTP/2's own 65,535: a client that does not know of a smaller one yet sends past it,
-            // and may then wait for ever.
-            client_window: frame.client_window.max(64 * 1024),
+            // The real gateway takes none that clients need not keep to.
+            client_window: frame.client_window.max(grpcrouter::CLIENT_WINDOW_MIN),
             faults,
             tiny: rng.u8(..16) == 0,
+            // Some calls outlast what a drain gives them.
+            stall: Duration::from_secs(12),
+            // What is past a bound shows only in calls that are longer than it. With less credit they would take
+            // longer than all else.
+            bulk: rng.u8(..6) == 0 && frame.call_window >= 16 * 1024,
             ..frame
         }
     }

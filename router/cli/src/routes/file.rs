@@ -11,8 +11,8 @@ use toml::de::{DeString, DeTable, DeValue};
 use crate::args;
 
 use super::spec::{
-    BALANCES, Key, Said, Service, Services, Spec, Strategy, Wrong, balance, field_kind,
-    field_number,
+    BALANCES, Key, Said, Service, Services, Spec, Strategy, Wrong, balance, check_method,
+    field_kind, field_number,
 };
 
 /// The largest file, in bytes: some ten thousand routes.
@@ -33,15 +33,28 @@ pub(super) fn read(path: &Path) -> Result<Services, String> {
         ));
     }
     let file = File::open(path).map_err(failed)?;
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     let mut limited = file.take(SIZE_MAX + 1);
-    limited.read_to_string(&mut text).map_err(failed)?;
-    if text.len() as u64 > SIZE_MAX {
+    limited.read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > SIZE_MAX {
         return Err(format!(
             "{shown}: larger than 1 MiB, which no file of routes is"
         ));
     }
-    parse(&shown, &text)
+    parse(&shown, text_of(&shown, &bytes)?)
+}
+
+fn text_of<'a>(path: &str, bytes: &'a [u8]) -> Result<&'a str, String> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let line = line_at(bytes, error.valid_up_to());
+        format!("{path}:{line}: not UTF-8, which TOML is")
+    })
+}
+
+/// The line, counted from 1, that a byte stands in.
+fn line_at(text: &[u8], at: usize) -> usize {
+    let before = &text[..at.min(text.len())];
+    1 + before.iter().filter(|byte| **byte == b'\n').count()
 }
 
 fn parse(path: &str, text: &str) -> Result<Services, String> {
@@ -76,9 +89,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn place(&self, at: usize) -> String {
-        let before = &self.text.as_bytes()[..at.min(self.text.len())];
-        let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        format!("{}:{line}", self.path)
+        format!("{}:{}", self.path, line_at(self.text.as_bytes(), at))
     }
 
     fn service(&self, name: &Name<'_>, value: &Value<'_>) -> Result<Service, String> {
@@ -103,6 +114,8 @@ impl Reader<'_> {
                     for (method, value) in table(&place, value).map_err(about)? {
                         let place = self.place(method.span().start);
                         let method = method.get_ref().to_string();
+                        let checked = check_method(&method);
+                        checked.map_err(|say| Wrong::new(&place, say).about(name))?;
                         let spec = self.method(&place, value);
                         let spec =
                             spec.map_err(|wrong| wrong.about(&format!("{name}/{method}")))?;
@@ -347,6 +360,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_text_is_told_with_its_line() {
+        let wrong = text_of("routes.toml", b"[services]\n\n# Z\xfcrich\n").expect_err("Latin-1");
+        assert_eq!(wrong, "routes.toml:3: not UTF-8, which TOML is");
+    }
+
+    #[test]
     fn what_is_no_regular_file_is_not_opened() {
         let wrong = read(Path::new("/dev/zero")).expect_err("a device");
         assert_eq!(
@@ -386,6 +405,10 @@ mod tests {
             of("[services.\"pkg.S\"]\n\n\nstrategy = \"field\"\nkey = \"x\""),
             of("[services.\"pkg S\"]\nkey = \"x\""),
             of("[services.\"grpcrouter.v1.Router\"]\nkey = \"x\""),
+            of("[services.\"pkg.S\"]\n[services.\"pkg.S\".methods.\"/Get\"]\nkey = \"x\""),
+            of("[services.\"pkg.S\"]\nmethods.\"\" = {}"),
+            of("[services.\"pkg.S\"]\nkey = \"x\"\nkeys = [\"a\", \"\"]"),
+            of("[services.\"pkg.S\"]\nkey = \"x\"\nkeys = [\"a\", \"b\", \"a\"]"),
         ];
         for line in &lines {
             assert!(
@@ -436,6 +459,9 @@ mod tests {
             of("pkg.S/M=path:/api"),
             of("pkg.S=reject"),
             of("=metadata:x"),
+            of("pkg.S/=metadata:x"),
+            of("/pkg.S/M=metadata:x"),
+            of("pkg.S/M/N=metadata:x"),
         ];
         insta::assert_snapshot!(lines.join("\n"));
     }

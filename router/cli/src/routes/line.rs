@@ -3,7 +3,7 @@
 use grpcrouter::routing::MissingKey;
 
 use super::spec::{
-    BALANCES, Key, Said, Services, Spec, Strategy, balance, field_kind, field_number,
+    BALANCES, Key, Said, Services, Spec, Strategy, balance, check_method, field_kind, field_number,
 };
 
 /// A route on the command line.
@@ -41,7 +41,10 @@ pub(super) fn parse(text: &str) -> Result<RouteLine, String> {
         .split_once('=')
         .ok_or("expected SERVICE[/METHOD]=WHAT,... such as pkg.Service=metadata:site,pinned")?;
     let (service, method) = match whose.split_once('/') {
-        Some((service, method)) => (service, Some(method.to_owned())),
+        Some((service, method)) => {
+            check_method(method)?;
+            (service, Some(method.to_owned()))
+        }
         None => (whose, None),
     };
     let mut line = RouteLine {

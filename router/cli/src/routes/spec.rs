@@ -1,10 +1,10 @@
 //! What a file or a line says of a service's routes, checked in one place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use grpcrouter::routing::{
-    Balance, FieldKind, KeySource, MissingKey, Route, Routes, ServiceRoutes,
+    Balance, FieldKind, KEY_MAX, KeySource, MissingKey, Route, Routes, ServiceRoutes,
 };
 
 use crate::args::is_service_name;
@@ -199,8 +199,9 @@ impl Spec {
         }
         if let Some(keys) = self.keys.as_ref().filter(|keys| !keys.what.is_empty()) {
             let say = "keys are declared for pinned routes alone: leave them out, or keys = []";
-            if let Some(keys) = keys.applies(route.balance == Balance::Pinned, say)? {
-                route = route.declared_keys(keys);
+            if let Some(declared) = keys.applies(route.balance == Balance::Pinned, say)? {
+                check_keys(declared).map_err(|say| keys.wrong(say))?;
+                route = route.declared_keys(declared);
             }
         }
         if self.idempotent == Some(true) {
@@ -289,6 +290,31 @@ impl Key {
             _ => false,
         }
     }
+}
+
+/// Declared keys are keys, each once. The generator has the same check.
+fn check_keys(keys: &[String]) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    for key in keys {
+        if key.is_empty() || key.len() > KEY_MAX {
+            return Err(format!("keys has {key:?}; expected 1 to {KEY_MAX} bytes"));
+        }
+        if !seen.insert(key) {
+            return Err(format!("keys has {key:?} twice; expected it once"));
+        }
+    }
+    Ok(())
+}
+
+/// The name of a method, as it stands behind its service in a path: with anything else no call has the route.
+pub(super) fn check_method(name: &str) -> Result<(), String> {
+    let plain = |b: u8| b.is_ascii_graphic() && !b"%/\\?#".contains(&b);
+    if !name.is_empty() && name.bytes().all(plain) {
+        return Ok(());
+    }
+    Err(format!(
+        "{name:?} is no name of a method: expected it alone, such as Get"
+    ))
 }
 
 /// gRPC's own names are fewer than HTTP's. The generator has the same check.

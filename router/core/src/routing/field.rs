@@ -110,32 +110,45 @@ impl Write for Digits {
     }
 }
 
-/// Looks for a field in the beginning of a request. `ended`: no more of it comes. `skipped`: how many bytes
-/// of the message hold other fields, 0 at first, so that what comes in small pieces is read once.
+/// What of a message was passed over, nothing at first: so what comes in small pieces is read once.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Skipped {
+    /// Bytes of other fields.
+    bytes: usize,
+    /// Groups that have begun in them and not ended: their fields are none of the message's own.
+    groups: usize,
+}
+
+/// Looks for a field in the beginning of a request. `ended`: no more of it comes.
 #[must_use]
 pub fn find<'a>(
     request: &'a [u8],
     ended: bool,
     field: Field,
-    skipped: &mut usize,
+    skipped: &mut Skipped,
 ) -> Search<FieldKey<'a>> {
     let (message, whole) = match first_message(request, ended) {
         Ok(begun) => begun,
         Err(nothing) => return nothing,
     };
-    let mut reader = Reader(&message[*skipped..]);
+    let mut reader = Reader(&message[skipped.bytes..]);
     loop {
-        *skipped = message.len() - reader.0.len();
+        skipped.bytes = message.len() - reader.0.len();
         if reader.0.is_empty() && whole {
             return Search::Missing;
         }
         match reader.field() {
-            Ok((number, value)) if number == u64::from(field.number) => {
+            Ok((number, value)) if skipped.groups == 0 && number == u64::from(field.number) => {
                 // Of another type than it should be: the sender has another message in mind.
                 return value.key(field.kind).map_or(Search::Missing, |key| {
                     key.map_or(Search::Missing, Search::Found)
                 });
             }
+            Ok((_, Value::GroupBegins)) => skipped.groups += 1,
+            Ok((_, Value::GroupEnds)) => match skipped.groups.checked_sub(1) {
+                Some(outer) => skipped.groups = outer,
+                None => return Search::Missing,
+            },
             Ok(_) => {}
             Err(Stop::Malformed) => return Search::Missing,
             Err(Stop::Short) if whole || request.len() >= SEARCHED_MAX || ended => {
@@ -188,6 +201,9 @@ enum Value<'a> {
     Fixed64([u8; 8]),
     Fixed32([u8; 4]),
     Bytes(&'a [u8]),
+    /// Fields up to its end are of a message inside the message.
+    GroupBegins,
+    GroupEnds,
 }
 
 impl<'a> Value<'a> {
@@ -238,8 +254,10 @@ impl<'a> Reader<'a> {
                 let length = usize::try_from(length).map_err(|_| Stop::Malformed)?;
                 Value::Bytes(self.take(length)?)
             }
+            3 => Value::GroupBegins,
+            4 => Value::GroupEnds,
             5 => Value::Fixed32(self.array()?),
-            // Groups, which nothing here needs, and what protobuf does not have.
+            // What protobuf does not have.
             _ => return Err(Stop::Malformed),
         };
         Ok((tag >> 3, value))

@@ -71,7 +71,9 @@ pub mod reset_code {
 ///   [`poll_timeout`](Self::poll_timeout).
 ///
 /// A call's [`Key`] is valid from `open` or `Incoming` until `release`, also after the call or the tunnel
-/// ended, so that what was received can still be taken.
+/// ended, so that what was received can still be taken. A gateway goes on with `handle_timeout` for as long
+/// as `poll_timeout` gives a time: a tunnel that ended still holds to their deadlines those calls whose whole
+/// answer had come, and has not been taken yet.
 #[derive(Debug)]
 pub struct Tunnel<R: Role> {
     config: Config,
@@ -125,7 +127,8 @@ pub enum Event<R: Role> {
     Writable(Key),
     /// No call is left on a tunnel that takes no new ones.
     Drained,
-    /// The tunnel ended, with all its calls; nothing follows.
+    /// The tunnel ended, with all its calls. Nothing follows but `Readable` and `Writable` of calls whose
+    /// deadline passes before their answer, which had come, was taken.
     Closed(TunnelError),
 }
 
@@ -302,29 +305,21 @@ impl<R: Role> Tunnel<R> {
 
     /// When [`Tunnel::handle_timeout`] is to be called.
     pub fn poll_timeout(&self) -> Option<Time> {
+        let deadline = self.deadlines.first().map(|(at, _)| *at);
         let next = match self.phase {
             Phase::Handshake => self.handshake_until,
             Phase::Live | Phase::Draining => self.keepalive.timeout(),
-            Phase::Closed => return None,
+            Phase::Closed => return deadline,
         };
-        let others = self.deadlines.first().map(|(at, _)| *at);
-        let others = others.into_iter().chain(self.handover.timeout());
+        let others = deadline.into_iter().chain(self.handover.timeout());
         Some(others.fold(next, Time::min))
     }
 
     /// Time passed: ends what is overdue.
     pub fn handle_timeout(&mut self, now: Time) {
+        self.expire_calls(now);
         if self.phase == Phase::Closed {
             return;
-        }
-        while let Some((at, key)) = self.deadlines.first().copied()
-            && at <= now
-        {
-            self.deadlines.pop_first();
-            if sabotage::is(Sabotage::DeadlineIgnored) {
-                continue;
-            }
-            self.expire(key);
         }
         R::give_up_descriptors(self, now);
         if self.phase != Phase::Handshake {
@@ -346,6 +341,18 @@ impl<R: Role> Tunnel<R> {
         self.deadlines.insert((at, key));
         if let Some(call) = self.calls.get_mut(key) {
             call.deadline = Some(at);
+        }
+    }
+
+    fn expire_calls(&mut self, now: Time) {
+        while let Some((at, key)) = self.deadlines.first().copied()
+            && at <= now
+        {
+            self.deadlines.pop_first();
+            if sabotage::is(Sabotage::DeadlineIgnored) {
+                continue;
+            }
+            self.expire(key);
         }
     }
 
@@ -423,7 +430,11 @@ impl<R: Role> Tunnel<R> {
             self.lanes.clear();
         }
         self.grants.clear();
-        self.deadlines.clear();
+        // An answer that had come whole may still be taken, until its deadline.
+        let calls = &self.calls;
+        let taken_later = |key| calls.get(key).is_some_and(Call::awaits_outcome);
+        self.deadlines
+            .retain(|(_, key)| !R::RESPONDS && taken_later(*key));
         self.handover.clear();
         R::farewell(self, &error);
         self.events.push_back(Event::Closed(error));

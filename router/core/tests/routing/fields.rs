@@ -1,6 +1,6 @@
 //! A field of the first message is found by its number, wherever the bytes are cut.
 
-use grpcrouter_core::routing::field::{SEARCHED_MAX, Search, find, find_in_message};
+use grpcrouter_core::routing::field::{SEARCHED_MAX, Search, Skipped, find, find_in_message};
 use grpcrouter_core::routing::{Field, FieldKind, RoutingKey};
 use proptest::prelude::*;
 use prost::Message;
@@ -76,7 +76,7 @@ fn field(number: u32, kind: FieldKind) -> Field {
 }
 
 fn found(request: &[u8], of: Field) -> Option<Vec<u8>> {
-    match find(request, true, of, &mut 0) {
+    match find(request, true, of, &mut Skipped::default()) {
         Search::Found(key) => Some(key.as_bytes().to_vec()),
         Search::Missing => None,
         Search::More => panic!("a request that has ended has no more"),
@@ -148,7 +148,7 @@ proptest! {
         // What follows the first message is not looked at.
         request.extend(framed(&All { last: "other".into(), ..All::default() }));
         let wanted = field(2_000, FieldKind::String);
-        let (mut known, mut skipped) = (false, 0);
+        let (mut known, mut skipped) = (false, Skipped::default());
         for cut in 0..=request.len() {
             match find(&request[..cut], false, wanted, &mut skipped) {
                 Search::More => prop_assert!(!known, "it was found in less"),
@@ -166,8 +166,8 @@ proptest! {
     fn any_bytes_have_a_key_or_none_and_never_a_panic(bytes in any::<Vec<u8>>(), number in 1_u32..20) {
         for kind in KINDS {
             let of = field(number, kind);
-            let _ = find(&bytes, false, of, &mut 0);
-            let _ = find(&framed_bytes(&bytes), true, of, &mut 0);
+            let _ = find(&bytes, false, of, &mut Skipped::default());
+            let _ = find(&framed_bytes(&bytes), true, of, &mut Skipped::default());
         }
     }
 }
@@ -188,6 +188,39 @@ fn the_first_of_two_occurrences_is_the_key() {
     );
     let key = found(&framed_bytes(&message), field(1, FieldKind::String));
     assert_eq!(key, Some(b"first".to_vec()));
+}
+
+/// Groups are of proto2, and so are some who call.
+#[test]
+fn a_group_before_the_key_is_passed_over_with_all_that_it_holds() {
+    let mut message = vec![0x2b];
+    // A field with the number of the key, and a group in the group with another.
+    message.extend(b"\x0a\x03not");
+    message.extend(b"\x33\x0a\x03nor\x34");
+    message.push(0x2c);
+    message.extend(b"\x0a\x03key");
+    let request = framed_bytes(&message);
+    let of = field(1, FieldKind::String);
+    assert_eq!(found(&request, of), Some(b"key".to_vec()));
+
+    let mut skipped = Skipped::default();
+    for cut in 0..request.len() {
+        let so_far = find(&request[..cut], false, of, &mut skipped);
+        assert_eq!(so_far, Search::More, "after {cut} bytes");
+    }
+    let all = find(&request, false, of, &mut skipped);
+    assert!(
+        matches!(&all, Search::Found(key) if key.as_bytes() == b"key"),
+        "{all:?}"
+    );
+
+    for (what, wrong) in [
+        ("it does not end", &b"\x2b\x0a\x03not"[..]),
+        ("it did not begin", b"\x2c\x0a\x03key"),
+        ("the key is one", b"\x0b\x0c\x0a\x03key"),
+    ] {
+        assert_eq!(found(&framed_bytes(wrong), of), None, "{what}");
+    }
 }
 
 #[test]
@@ -214,7 +247,7 @@ fn what_cannot_be_read_has_no_key() {
         "another type"
     );
     assert_eq!(
-        find(&compressed, false, of, &mut 0),
+        find(&compressed, false, of, &mut Skipped::default()),
         Search::Missing,
         "at once"
     );
@@ -234,14 +267,17 @@ fn a_key_beyond_the_first_sixteen_kib_is_missing_and_nothing_is_waited_for() {
     assert!(found(&near, of).is_some());
     let far = with(SEARCHED_MAX);
     assert_eq!(
-        find(&far[..SEARCHED_MAX - 1], false, of, &mut 0),
+        find(&far[..SEARCHED_MAX - 1], false, of, &mut Skipped::default()),
         Search::More
     );
     assert_eq!(
-        find(&far[..SEARCHED_MAX], false, of, &mut 0),
+        find(&far[..SEARCHED_MAX], false, of, &mut Skipped::default()),
         Search::Missing
     );
-    assert_eq!(find(&far, true, of, &mut 0), Search::Missing);
+    assert_eq!(
+        find(&far, true, of, &mut Skipped::default()),
+        Search::Missing
+    );
 }
 
 #[test]

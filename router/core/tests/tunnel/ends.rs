@@ -106,6 +106,50 @@ fn a_deadline_after_the_end_was_read_says_nothing_more() {
     );
 }
 
+/// Proves: R9
+#[test]
+fn a_whole_answer_that_was_not_taken_is_held_to_its_deadline_after_its_tunnel_ended() {
+    let mut pair = Pair::new();
+    let keys = [SECOND, SECOND, SECOND * 2].map(|timeout| pair.open_within(timeout));
+    let without = pair.open("", true);
+    let opened_at = pair.time;
+    pair.drive();
+    for _ in 0..4 {
+        let (instance, _) = pair.incoming();
+        pair.answer(instance, "an answer");
+    }
+    let running = pair.open_within(SECOND);
+    pair.drive();
+    pair.gateway.tunnel.handle_end("reset by peer");
+    assert_eq!(
+        pair.gateway.tunnel.poll_timeout(),
+        Some(opened_at + SECOND),
+        "time is still kept, and no heartbeat any more"
+    );
+    assert!(pair.gateway.read(running).fault().is_some(), "it was lost");
+    assert!(pair.gateway.read(keys[0]).ended(), "in time");
+    pair.gateway.step(pair.time);
+    pair.gateway.readable.clear();
+
+    pair.drive_until(opened_at + SECOND);
+    assert!(
+        pair.gateway.readable.contains(&keys[1]),
+        "its reader is woken"
+    );
+    let late = pair.gateway.read(keys[1]);
+    assert_eq!(late.fault(), Some(&CallFault::Deadline));
+    assert!(late.data.is_empty(), "what was not taken is dropped");
+    assert!(pair.gateway.read(keys[0]).end.is_none(), "a call ends once");
+
+    pair.gateway.tunnel.release(keys[2]);
+    assert_eq!(
+        pair.gateway.tunnel.poll_timeout(),
+        None,
+        "a deadline leaves with its call"
+    );
+    assert!(pair.gateway.read(without).ended(), "it has no deadline");
+}
+
 #[test]
 fn the_first_fault_of_a_call_stays() {
     let mut pair = Pair::new();

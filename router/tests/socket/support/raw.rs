@@ -111,7 +111,8 @@ impl Raw {
         }
     }
 
-    async fn read(&mut self) -> Option<Frame> {
+    /// The next frame, whatever it is.
+    pub(crate) async fn read(&mut self) -> Option<Frame> {
         let mut head = [0; 9];
         self.socket.read_exact(&mut head).await.ok()?;
         let [a, b, c, kind, flags, stream @ ..] = head;

@@ -1,0 +1,31 @@
+//! Seeds that once found something, each by the name of what it found. CONTRIBUTING says how one comes here.
+//!
+//! A seed draws other calls and faults once `plan/` draws anything else, and then holds nothing of what it
+//! found. So what it found in the library has a test of its own at the lowest level that shows it; here
+//! stand the runs themselves, which cost next to nothing.
+
+use grpcrouter_sim::layer::Layer;
+use grpcrouter_sim::plan::FaultKind;
+use grpcrouter_sim::report::Watch;
+
+/// Every fault that the seed draws.
+const DRAWN: Option<&[FaultKind]> = None;
+
+macro_rules! found {
+    ($($(#[$found:meta])* $name:ident: $layer:expr, $seed:expr, $faults:expr;)*) => {
+        $(
+            $(#[$found])*
+            #[test]
+            fn $name() {
+                let report = $layer.run($seed, $faults, Watch::default());
+                assert!(report.is_clean(), "{report}");
+            }
+        )*
+    };
+}
+
+found! {
+    /// The call was late, and the oracle did not know that it waited for another call's dial, over a
+    /// link that was held. An error of the simulation.
+    a_call_waits_for_the_dial_of_another_one: Layer::Net, 2264, DRAWN;
+}
