@@ -350,7 +350,9 @@ fn tail(world: &World, hit: Hit, fault: &FaultPlan) -> Duration {
     let noticed = options.heartbeat * 2 + DIAL + back;
     match fault.kind {
         _ if matches!(hit, Hit::Host(Node::Server(_))) => PROBES + DIAL + back,
-        FaultKind::Cut | FaultKind::Bounce | FaultKind::Replace => back,
+        FaultKind::Cut | FaultKind::Bounce => back,
+        // Who dialled before the rival did has an earlier epoch: it tries again after two intervals.
+        FaultKind::Replace => options.heartbeat * 2 + back,
         FaultKind::Hold
         | FaultKind::HoldOneWay
         | FaultKind::Flap

@@ -116,8 +116,18 @@ impl Touches {
         let shadow = Shadow { hit, until, extra };
         self.shadows.push(shadow);
         for call in 0..self.paths.len() as u32 {
-            if ledger.record(call).is_open() {
+            let record = ledger.record(call);
+            if record.is_open() {
                 self.touch(ledger, now, call, shadow);
+            } else if record
+                .ended()
+                .is_some_and(|ended| now <= ended + self.slack(call))
+            {
+                // Its handler may not have heard yet, and then hears that much later.
+                let path = &mut self.paths[call as usize];
+                if path.may(hit) {
+                    path.extra += extra;
+                }
             }
         }
     }
