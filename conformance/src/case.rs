@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::pb::SubjectSettings;
 use crate::rig::Rig;
 use crate::role::Role;
-use crate::pb::SubjectSettings;
 
 /// What a case does; an error says what was seen, and what was due.
 pub type Run = fn(Rig) -> Pin<Box<dyn Future<Output = Result<()>> + Send>>;

@@ -76,7 +76,11 @@ mod tests {
 
     #[test]
     fn a_list_with_a_mistake_is_refused() {
-        let wrong = |text: &str| Known::parse(text, &crate::catalogue::all()).unwrap_err().to_string();
+        let wrong = |text: &str| {
+            Known::parse(text, &crate::catalogue::all())
+                .unwrap_err()
+                .to_string()
+        };
         assert!(wrong("[[known]]\ncase = \"K1\"\nwhy = \" \"").contains("no reason"));
         assert!(wrong("[[known]]\ncase = \"X9\"\nwhy = \"x\"").contains("no case"));
         assert!(wrong("[[known]]\ncase = \"K1\"").contains("missing field `why`"));

@@ -13,9 +13,9 @@
 //!
 //! It shares no code with the implementations that it judges but the messages of the `.proto` files.
 
-pub mod catalogue;
 pub mod case;
 pub mod cases;
+pub mod catalogue;
 pub mod client;
 pub mod clock;
 pub mod framing;

@@ -136,7 +136,12 @@ fn list(run: &Run) -> Result<ExitCode> {
             true => "not in this suite".to_owned(),
             false => roles.join(","),
         };
-        println!("{:<5} {level} {:<9} {}", entry.id, entry.profile(), entry.title);
+        println!(
+            "{:<5} {level} {:<9} {}",
+            entry.id,
+            entry.profile(),
+            entry.title
+        );
         println!("{:>17} {roles}", "");
     }
     Ok(ExitCode::SUCCESS)
@@ -234,7 +239,10 @@ fn chosen(args: &Run) -> Result<Vec<Entry>> {
     let all = catalogue::all();
     for wanted in &args.run {
         let any = all.iter().any(|entry| glob::matches(wanted, &entry.id));
-        ensure!(any, "--run {wanted}: no case is called so; --list names them");
+        ensure!(
+            any,
+            "--run {wanted}: no case is called so; --list names them"
+        );
     }
     let asked = |entry: &Entry| {
         let profile = args.profile.is_empty() || args.profile.contains(&entry.profile());

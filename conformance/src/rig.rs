@@ -293,13 +293,18 @@ impl Rig {
 
     /// A name that nothing else in the run has.
     pub fn name(&self) -> String {
-        let n = self.names.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let n = self
+            .names
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         format!("{}-{}-{n}", self.case, self.role())
     }
 
     /// Random numbers, the same in every run of this seed.
     pub fn random(&self) -> fastrand::Rng {
-        let own = self.case.bytes().fold(0_u64, |sum, byte| sum * 31 + u64::from(byte));
+        let own = self
+            .case
+            .bytes()
+            .fold(0_u64, |sum, byte| sum * 31 + u64::from(byte));
         fastrand::Rng::with_seed(self.seed ^ own)
     }
 

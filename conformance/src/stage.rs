@@ -60,11 +60,24 @@ pub struct Probed {
     pub handler: Watched,
 }
 
+impl Probed {
+    /// Sends a message, ends the request, and waits for all of the answer, which may come before.
+    ///
+    /// # Errors
+    /// Where there is no whole answer.
+    pub async fn finish(&mut self, message: &[u8]) -> Result<Answer> {
+        let sent = self.exchange.send(message).await;
+        self.exchange.half_close();
+        match (self.exchange.answer().await, sent) {
+            (Ok(answer), _) => Ok(answer),
+            (Err(error), Ok(())) => Err(error),
+            (Err(_), Err(error)) => Err(error),
+        }
+    }
+}
+
 impl Stage {
-    pub(crate) async fn new(
-        rig: Rig,
-        change: impl FnOnce(&mut SubjectInstance),
-    ) -> Result<Self> {
+    pub(crate) async fn new(rig: Rig, change: impl FnOnce(&mut SubjectInstance)) -> Result<Self> {
         let clients = Link::to(rig.gateway.clients).await?;
         let tunnel = Link::to(rig.gateway.tunnels.unwrap_or(rig.gateway.clients)).await?;
         let mut asked = SubjectInstance {
@@ -96,7 +109,7 @@ impl Stage {
         if !matches!(self.instance, Hosted::Subject { .. }) {
             return Ok(());
         }
-        let mut client = Client::connect(self.rig.gateway.clients).await?;
+        let client = Client::connect(self.rig.gateway.clients).await?;
         within("registration of the instance", REGISTERED, async {
             let mut looks = tokio::time::interval(LOOK);
             loop {
@@ -178,9 +191,7 @@ impl Stage {
     /// Where there is no whole answer.
     pub async fn unary(&mut self, script: &Script, message: &[u8]) -> Result<(Answer, Watched)> {
         let mut call = self.open("Unary", script).await?;
-        call.exchange.send(message).await?;
-        call.exchange.half_close();
-        Ok((call.exchange.answer().await?, call.handler))
+        Ok((call.finish(message).await?, call.handler))
     }
 
     /// A short call on the same connection, which must succeed.
@@ -195,6 +206,17 @@ impl Stage {
         let status = answer.status()?;
         ensure!(status == 0, "a call beside it ended with {status}");
         Ok(())
+    }
+
+    /// How often a call's handler ran, once everything that this stage's instance had to report of it must have
+    /// come: reports keep their order.
+    ///
+    /// # Errors
+    /// Where the instance takes no further call.
+    pub async fn runs(&mut self, handler: &Watched) -> Result<usize> {
+        let (_, later) = self.unary(&Script::new().echo_all(), b"later").await?;
+        later.finished().await?;
+        Ok(handler.runs())
     }
 
     /// Another client's connection, through no link.
@@ -224,7 +246,8 @@ impl Hosted {
         let id = asked.id.clone();
         if rig.role().has_instance() {
             let subject = host.instance.as_ref();
-            let subject = subject.context("the role needs an instance: --instance or --instance-cmd")?;
+            let subject =
+                subject.context("the role needs an instance: --instance or --instance-cmd")?;
             let request = SubjectRequest {
                 role: SubjectRole::Instance.into(),
                 settings: Some(rig.settings.clone()),

@@ -31,14 +31,23 @@ async fn deadline(rig: Rig) -> Result<()> {
     let mut stage = rig.stage().await?;
     let time = Duration::from_millis(300);
     let mut call = stage
-        .open_with(BIDI, &Script::new().head().wait("never"), |call| call.timeout(time))
+        .open_with(BIDI, &Script::new().head().wait("never"), |call| {
+            call.timeout(time)
+        })
         .await?;
     call.handler.started().await?;
     let limit = time + Duration::from_millis(100);
-    let answer = rig.in_time("answer", limit, call.exchange.answer()).await??;
+    let answer = rig
+        .in_time("answer", limit, call.exchange.answer())
+        .await??;
     same("status", answer.status()?, DEADLINE_EXCEEDED)?;
     let limit = Duration::from_millis(100);
-    rig.in_time("cancellation of the handler", limit, call.handler.cancelled()).await??;
+    rig.in_time(
+        "cancellation of the handler",
+        limit,
+        call.handler.cancelled(),
+    )
+    .await??;
     Ok(())
 }
 
@@ -46,12 +55,16 @@ async fn deadline_in_a_partition(rig: Rig) -> Result<()> {
     let mut stage = rig.stage().await?;
     let time = Duration::from_millis(400);
     let mut call = stage
-        .open_with(BIDI, &Script::new().head().wait("never"), |call| call.timeout(time))
+        .open_with(BIDI, &Script::new().head().wait("never"), |call| {
+            call.timeout(time)
+        })
         .await?;
     call.handler.waiting("never").await?;
     stage.tunnel.set(Way::Both, Does::Hold);
     let limit = time + Duration::from_millis(100);
-    let answer = rig.in_time("answer", limit, call.exchange.answer()).await??;
+    let answer = rig
+        .in_time("answer", limit, call.exchange.answer())
+        .await??;
     same("status", answer.status()?, DEADLINE_EXCEEDED)?;
     same("reason", answer.reason(), "deadline")?;
     stage.tunnel.heal();
@@ -73,7 +86,12 @@ async fn cancelled(rig: Rig) -> Result<()> {
         call.handler.waiting("never").await?;
         call.exchange.cancel();
         let limit = Duration::from_millis(100);
-        rig.in_time("cancellation of the handler", limit, call.handler.cancelled()).await??;
+        rig.in_time(
+            "cancellation of the handler",
+            limit,
+            call.handler.cancelled(),
+        )
+        .await??;
     }
     stage.sibling().await
 }
@@ -82,7 +100,7 @@ async fn cancelled(rig: Rig) -> Result<()> {
 async fn client_lost(rig: Rig) -> Result<()> {
     for reset in [false, true] {
         let mut stage = rig.stage().await?;
-        let mut other = stage.another_client().await?;
+        let other = stage.another_client().await?;
         let script = Script::new().head().wait("never");
         let mut calls = Vec::new();
         for _ in 0..5 {
@@ -100,7 +118,10 @@ async fn client_lost(rig: Rig) -> Result<()> {
         for call in &calls {
             call.handler.cancelled().await?;
         }
-        ensure!(kept.all_runs()[0].ended.is_none(), "another client's call ended too");
+        ensure!(
+            kept.all_runs()[0].ended.is_none(),
+            "another client's call ended too"
+        );
         kept.release("go");
         survivor.half_close();
         same("its status", survivor.answer().await?.status()?, 0)?;
@@ -110,7 +131,10 @@ async fn client_lost(rig: Rig) -> Result<()> {
 
 async fn handler_aborts(rig: Rig) -> Result<()> {
     let mut stage = rig.stage().await?;
-    for script in [Script::new().read(1).abort(), Script::new().head().read(1).abort()] {
+    for script in [
+        Script::new().read(1).abort(),
+        Script::new().head().read(1).abort(),
+    ] {
         let mut call = stage.open(BIDI, &script).await?;
         call.exchange.send(b"x").await?;
         match call.exchange.answer().await {
@@ -169,7 +193,9 @@ async fn instance_lost(rig: Rig) -> Result<()> {
     let mut stage = rig.stage().await?;
     let mut calls = Vec::new();
     for _ in 0..5 {
-        let call = stage.open(BIDI, &Script::new().head().wait("never")).await?;
+        let call = stage
+            .open(BIDI, &Script::new().head().wait("never"))
+            .await?;
         call.handler.waiting("never").await?;
         calls.push(call);
     }
@@ -193,11 +219,17 @@ async fn never_twice(rig: Rig) -> Result<()> {
         call.exchange.send(&payload::message(0, size)).await?;
         call.handler.waiting("never").await?;
         let run = call.handler.all_runs().remove(0);
-        let hit = stages.iter().find(|stage| stage.instance.id() == run.instance);
+        let hit = stages
+            .iter()
+            .find(|stage| stage.instance.id() == run.instance);
         hit.context("an instance of this case")?.tunnel.reset();
         let answer = call.exchange.answer().await?;
         same("status", answer.status()?, UNAVAILABLE)?;
-        same("runs of the handler", call.handler.runs(), 1)?;
+        let other = stages
+            .iter_mut()
+            .find(|stage| stage.instance.id() != run.instance);
+        let other = other.context("another instance")?;
+        same("runs of the handler", other.runs(&call.handler).await?, 1)?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ use crate::rig::Rig;
 use crate::run;
 use crate::tunnel::tap::{Seen, Tap};
 
-use super::{UNARY, same};
+use super::{UNARY, ok, same};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("K15", CALLS, run!(binary)),
@@ -33,16 +33,22 @@ async fn binary(rig: Rig) -> Result<()> {
         let mut call = stage
             .open_with(UNARY, &script, |call| call.bin("probe-value-bin", value))
             .await?;
-        call.exchange.send(b"").await?;
-        call.exchange.half_close();
-        let answer = call.exchange.answer().await?;
-        same("status", answer.status()?, 0)?;
+        let answer = call.finish(b"").await?;
+        ok(&answer)?;
         let seen = call.handler.started().await?;
         let seen = seen.values("probe-value-bin").map_err(anyhow::Error::msg)?;
         same("the handler's value", seen, [value.to_vec()])?;
         let head = answer.head.as_ref().context("no head")?;
-        same("the head's value", decoded(head, "probe-answer-bin")?, value)?;
-        same("the trailer", decoded(&answer.trailers, "probe-end-bin")?, value)?;
+        same(
+            "the head's value",
+            decoded(head, "probe-answer-bin")?,
+            value,
+        )?;
+        same(
+            "the trailer",
+            decoded(&answer.trailers, "probe-end-bin")?,
+            value,
+        )?;
     }
     // With padding, as some clients send it.
     let call = stage
@@ -69,8 +75,14 @@ async fn joined_by_commas(rig: Rig) -> Result<()> {
         .await?;
     let started = call.handler.started().await?;
     // Joined or apart, as HTTP allows; decoded by a library, or not yet.
-    let values = started.values("probe-value-bin").map_err(anyhow::Error::msg)?;
-    same("all three values", values.concat(), [&[0x00, 0xff][..], b"ab", b"a"].concat())
+    let values = started
+        .values("probe-value-bin")
+        .map_err(anyhow::Error::msg)?;
+    same(
+        "all three values",
+        values.concat(),
+        [&[0x00, 0xff][..], b"ab", b"a"].concat(),
+    )
 }
 
 async fn repeats(rig: Rig) -> Result<()> {
@@ -81,14 +93,24 @@ async fn repeats(rig: Rig) -> Result<()> {
         .finish_with(0, "", &[("dup", b"3"), ("dup", b"4")]);
     let mut call = stage
         .open_with(UNARY, &script, |call| {
-            call.header("dup", "1").header("other", "x").header("dup", "2").header("dup", "3")
+            call.header("dup", "1")
+                .header("other", "x")
+                .header("dup", "2")
+                .header("dup", "3")
         })
         .await?;
-    call.exchange.send(b"").await?;
-    call.exchange.half_close();
-    let answer = call.exchange.answer().await?;
-    let seen = call.handler.started().await?.values("dup").map_err(anyhow::Error::msg)?;
-    same("the handler's", seen, [b"1".to_vec(), b"2".to_vec(), b"3".to_vec()])?;
+    let answer = call.finish(b"").await?;
+    let seen = call
+        .handler
+        .started()
+        .await?
+        .values("dup")
+        .map_err(anyhow::Error::msg)?;
+    same(
+        "the handler's",
+        seen,
+        [b"1".to_vec(), b"2".to_vec(), b"3".to_vec()],
+    )?;
     let head = answer.head.as_ref().context("no head")?;
     same("the head's", all(head, "dup"), ["1", "2"])?;
     same("the trailers'", all(&answer.trailers, "dup"), ["3", "4"])
@@ -107,9 +129,7 @@ async fn ascii(rig: Rig) -> Result<()> {
         let mut call = stage
             .open_with(UNARY, &script, |call| call.header("probe-value", value))
             .await?;
-        call.exchange.send(b"").await?;
-        call.exchange.half_close();
-        let answer = call.exchange.answer().await?;
+        let answer = call.finish(b"").await?;
         let seen = call.handler.started().await?;
         let seen = seen.values("probe-value").map_err(anyhow::Error::msg)?;
         same("the handler's value", seen, [value.to_vec()])?;
@@ -137,16 +157,34 @@ async fn hop_by_hop(rig: Rig) -> Result<()> {
     same("status", call.exchange.answer().await?.status()?, 0)?;
     let started = call.handler.started().await?;
     let keys: Vec<&str> = started.keys().collect();
-    ensure!(keys.contains(&"probe-kept"), "an ordinary key is gone: {keys:?}");
+    ensure!(
+        keys.contains(&"probe-kept"),
+        "an ordinary key is gone: {keys:?}"
+    );
     let seen = stage.tap().map_or(Vec::new(), |tap| opened(&tap));
-    for hop in ["te", "connection", "keep-alive", "host", "grpc-timeout", "content-length"] {
-        ensure!(!seen.iter().any(|key| key == hop), "`{hop}` went into the tunnel: {seen:?}");
+    for hop in [
+        "te",
+        "connection",
+        "keep-alive",
+        "host",
+        "grpc-timeout",
+        "content-length",
+    ] {
+        ensure!(
+            !seen.iter().any(|key| key == hop),
+            "`{hop}` went into the tunnel: {seen:?}"
+        );
     }
     for key in keys.iter().copied().chain(seen.iter().map(String::as_str)) {
         ensure!(!key.starts_with(':'), "pseudo-header `{key}` as metadata");
-        ensure!(!key.starts_with("grpcrouter-"), "`{key}` reached the handler");
+        ensure!(
+            !key.starts_with("grpcrouter-"),
+            "`{key}` reached the handler"
+        );
     }
-    let left = started.timeout_us.context("the deadline was not passed on")?;
+    let left = started
+        .timeout_us
+        .context("the deadline was not passed on")?;
     ensure!(
         left <= 60_000_000 && left > 30_000_000,
         "{left} us are left of 60 s"
@@ -158,12 +196,14 @@ async fn forged_status(rig: Rig) -> Result<()> {
     let mut stage = rig.stage().await?;
     let script = Script::new()
         .read_all()
-        .head_with(&[("grpc-status", b"0"), ("grpc-message", b"forged"), ("probe-ok", b"1")])
+        .head_with(&[
+            ("grpc-status", b"0"),
+            ("grpc-message", b"forged"),
+            ("probe-ok", b"1"),
+        ])
         .finish_with(7, "denied", &[]);
     let mut call = stage.open(UNARY, &script).await?;
-    call.exchange.send(b"").await?;
-    call.exchange.half_close();
-    let answer = call.exchange.answer().await?;
+    let answer = call.finish(b"").await?;
     same("status", answer.status()?, 7)?;
     same("message", answer.message(), "denied")?;
     let head = answer.head.as_ref().context("no head")?;
@@ -177,7 +217,8 @@ async fn who_calls(rig: Rig) -> Result<()> {
     let mut stage = rig.stage().await?;
     let call = stage
         .open_with(UNARY, &Script::new().read_all(), |call| {
-            call.header("user-agent", "conformance/1").authority("shop.example:8443")
+            call.header("user-agent", "conformance/1")
+                .authority("shop.example:8443")
         })
         .await?;
     let started = call.handler.started().await?;
@@ -192,10 +233,13 @@ async fn who_calls(rig: Rig) -> Result<()> {
 
 /// The keys of the metadata of every call that went into the tunnel.
 fn opened(tap: &Tap) -> Vec<String> {
-    let calls = tap.entries().into_iter().filter_map(|entry| match entry.frame {
-        Seen::Response(frame, _) => frame.frame,
-        Seen::Request(..) => None,
-    });
+    let calls = tap
+        .entries()
+        .into_iter()
+        .filter_map(|entry| match entry.frame {
+            Seen::Response(frame, _) => frame.frame,
+            Seen::Request(..) => None,
+        });
     let lists = calls.filter_map(|frame| match frame {
         register_response::Frame::RpcCall(call) => Some(call.metadata),
         _ => None,

@@ -15,6 +15,7 @@ use std::fmt::Debug;
 use anyhow::{Result, ensure};
 
 use crate::case::Case;
+use crate::client::Answer;
 use crate::probe::side::{Counts, Watched};
 
 const UNARY: &str = "Unary";
@@ -47,6 +48,18 @@ fn same<T: PartialEq<U> + Debug, U: Debug>(what: &str, seen: T, due: U) -> Resul
     Ok(())
 }
 
+/// The call ended with OK.
+fn ok(answer: &Answer) -> Result<()> {
+    let status = answer.status()?;
+    ensure!(
+        status == 0,
+        "status {status}, `{}` {}",
+        answer.message(),
+        answer.reason()
+    );
+    Ok(())
+}
+
 /// Waits until the handler has finished. Gives its counters.
 async fn done(handler: &Watched) -> Result<Counts> {
     handler.finished().await?;
@@ -62,7 +75,11 @@ mod tests {
         let entries = crate::catalogue::all();
         let mut seen = Vec::new();
         for case in all() {
-            assert!(entries.iter().any(|entry| entry.id == case.id), "{}", case.id);
+            assert!(
+                entries.iter().any(|entry| entry.id == case.id),
+                "{}",
+                case.id
+            );
             assert!(!seen.contains(&case.id), "{} twice", case.id);
             assert!(!case.roles.is_empty(), "{} in no role", case.id);
             seen.push(case.id);

@@ -3,8 +3,8 @@
 use anyhow::{Context, Result, ensure};
 
 use crate::case::{CALLS, Case};
-use crate::probe::Script;
 use crate::pb::Finish;
+use crate::probe::Script;
 use crate::rig::Rig;
 use crate::run;
 
@@ -87,7 +87,11 @@ async fn details(rig: Rig) -> Result<()> {
         let (answer, _) = stage.unary(&script, b"").await?;
         same("status", answer.status()?, 9)?;
         let got = answer.details()?.context("the details are gone")?;
-        ensure!(got == details, "{len} bytes of details came as {} others", got.len());
+        ensure!(
+            got == details,
+            "{len} bytes of details came as {} others",
+            got.len()
+        );
         let trailer = crate::client::text(&answer.trailers, "probe-trailer");
         same("the trailer beside them", trailer, "kept")?;
     }
@@ -97,14 +101,19 @@ async fn details(rig: Rig) -> Result<()> {
 async fn unknown_trailers(rig: Rig) -> Result<()> {
     let mut stage = rig.stage().await?;
     let load: &[u8] = &[9, 0, 0, 0, 0, 0, 0, 0xe0, 0x3f];
-    let script = Script::new()
-        .read_all()
-        .send(1, 1)
-        .finish_with(0, "", &[("endpoint-load-metrics-bin", load)]);
+    let script = Script::new().read_all().send(1, 1).finish_with(
+        0,
+        "",
+        &[("endpoint-load-metrics-bin", load)],
+    );
     let (answer, _) = stage.unary(&script, b"").await?;
     let value = answer.trailers.get("endpoint-load-metrics-bin");
     let value = value.context("endpoint-load-metrics-bin is gone")?;
-    same("its bytes", crate::client::decode_bin(value.as_bytes())?, load)
+    same(
+        "its bytes",
+        crate::client::decode_bin(value.as_bytes())?,
+        load,
+    )
 }
 
 fn percent_decoded(text: &str) -> Result<String> {

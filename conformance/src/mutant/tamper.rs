@@ -85,7 +85,8 @@ impl Tamper {
         match frame.frame {
             Some(down::Frame::RpcCall(call)) => self.call(call, &mut out),
             Some(down::Frame::Heartbeat(beat)) if self.mutant == Mutant::LosesHeartbeats => {
-                out.up.extend(pong(&beat).map(|beat| request(up::Frame::Heartbeat(beat))));
+                out.up
+                    .extend(pong(&beat).map(|beat| request(up::Frame::Heartbeat(beat))));
             }
             Some(down::Frame::Ack(ack)) => {
                 self.windows[1] = u64::from(ack.call_window);
@@ -107,7 +108,8 @@ impl Tamper {
                 out.up.push(request(up::Frame::InstanceInfo(info)));
             }
             Some(up::Frame::Heartbeat(beat)) if self.mutant == Mutant::LosesHeartbeats => {
-                out.down.extend(pong(&beat).map(|beat| response(down::Frame::Heartbeat(beat))));
+                out.down
+                    .extend(pong(&beat).map(|beat| response(down::Frame::Heartbeat(beat))));
             }
             Some(up::Frame::Unregister(_)) if self.mutant == Mutant::LosesDrain => {
                 let drain = Drain {
@@ -135,7 +137,9 @@ impl Tamper {
             reset_code: 7,
             ..RpcResponse::default()
         });
-        refused.map(|frame| request(up::Frame::RpcResponse(frame))).collect()
+        refused
+            .map(|frame| request(up::Frame::RpcResponse(frame)))
+            .collect()
     }
 
     fn registration(&mut self, mut info: InstanceInfo) -> InstanceInfo {
@@ -149,7 +153,11 @@ impl Tamper {
                 });
             }
             Mutant::SwapsKeys => {
-                let mut keys = self.common.keys.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut keys = self
+                    .common
+                    .keys
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
                 std::mem::swap(&mut *keys, &mut info.keys);
             }
             _ => {}

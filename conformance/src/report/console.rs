@@ -55,7 +55,10 @@ fn line(row: &Row) -> String {
         Verdict::Passed => &row.title,
         Verdict::Failed(why) | Verdict::Skipped(why) => why,
     };
-    let known = row.known.as_ref().map_or(String::new(), |known| format!(" [{known}]"));
+    let known = row
+        .known
+        .as_ref()
+        .map_or(String::new(), |known| format!(" [{known}]"));
     let (id, role, standing) = (&row.id, row.role, row.standing().name());
     format!("{id:<6} {:<9} {standing}: {why}{known}", role.name())
 }

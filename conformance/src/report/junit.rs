@@ -73,7 +73,10 @@ mod tests {
     #[test]
     fn every_case_is_a_test_and_what_failed_says_why() {
         let xml = junit(&report());
-        assert!(xml.contains("tests=\"3\" failures=\"1\" skipped=\"1\""), "{xml}");
+        assert!(
+            xml.contains("tests=\"3\" failures=\"1\" skipped=\"1\""),
+            "{xml}"
+        );
         let failed = "name=\"K2\" time=\"0.500\"><failure message=\"saw &lt;2&gt; &amp; not 3\"/>";
         assert!(xml.contains(failed), "{xml}");
     }

@@ -45,7 +45,9 @@ pub fn matrix(reports: &[Report]) -> String {
     }
     let _ = write!(out, "| ok of run | |");
     for (_, rows) in &columns {
-        let ran = rows.values().filter(|row| row.standing() != Standing::Skipped);
+        let ran = rows
+            .values()
+            .filter(|row| row.standing() != Standing::Skipped);
         let ok = rows.values().filter(|row| row.standing() == Standing::Ok);
         let _ = write!(out, " {} of {} |", ok.count(), ran.count());
     }

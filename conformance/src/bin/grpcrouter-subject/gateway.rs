@@ -1,18 +1,32 @@
 //! The gateway.
 
 use grpcrouter::{Clock, Gateway, Listener, TcpListener};
+use grpcrouter_conformance::mutant::Relay;
 use grpcrouter_conformance::pb::{SubjectReply, SubjectRequest};
 
 use crate::life::{CUT_OFF, End};
-use crate::{Refused, reply, settings};
+use crate::{GatewayArgs, Refused, reply, settings};
 
 /// Runs it until it is to end, then drains it: the exit code.
-pub(crate) async fn run(request: SubjectRequest, mut end: End) -> Result<i32, Refused> {
+pub(crate) async fn run(
+    request: SubjectRequest,
+    mut end: End,
+    args: GatewayArgs,
+) -> Result<i32, Refused> {
     let config = settings::gateway(&request.settings.unwrap_or_default())?;
     let grows = config.tunnel.call_window_max > config.tunnel.call_window;
     let (clients, tunnels) = (bind().await?, bind().await?);
     let addr = |listener: &TcpListener| listener.local_addr().map_err(|error| error.to_string());
-    let (client_addr, tunnel_addr) = (addr(&clients)?, addr(&tunnels)?);
+    let (client_addr, mut tunnel_addr) = (addr(&clients)?, addr(&tunnels)?);
+    let relay = match args.mutant {
+        Some(mutant) => {
+            let relay = Relay::before(tunnel_addr, mutant).await;
+            let relay = relay.map_err(|error| format!("no relay: {error}"))?;
+            tunnel_addr = relay.addr();
+            Some(relay)
+        }
+        None => None,
+    };
     let gateway = Gateway::new(config, Clock::start());
     let bound = gateway.bound();
     let serving = gateway.clone();
@@ -41,6 +55,7 @@ pub(crate) async fn run(request: SubjectRequest, mut end: End) -> Result<i32, Re
         left = gateway.drain() => left,
         () = end.forced() => return Ok(CUT_OFF),
     };
+    drop(relay);
     Ok(if left == 0 { 0 } else { CUT_OFF })
 }
 

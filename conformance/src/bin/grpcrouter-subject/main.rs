@@ -16,6 +16,7 @@ mod settings;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use grpcrouter_conformance::mutant::Mutant;
 use grpcrouter_conformance::pb::{SubjectReply, SubjectRequest, SubjectRole};
 use grpcrouter_conformance::subject::wire;
 
@@ -32,13 +33,20 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// The gateway.
-    Gateway,
+    Gateway(GatewayArgs),
     /// The instance library, hosting the probe.
     Instance(ProbeArgs),
     /// The agent, in front of tonic's server hosting the probe.
     Agent(ProbeArgs),
     /// tonic's server hosting the probe, with no tunnel.
     Direct(ProbeArgs),
+}
+
+#[derive(Debug, Args, Clone, Copy)]
+struct GatewayArgs {
+    /// Be broken in this way: a control, which the suite must notice
+    #[arg(long)]
+    mutant: Option<Mutant>,
 }
 
 #[derive(Debug, Args, Clone, Copy)]
@@ -89,7 +97,7 @@ async fn main() -> ExitCode {
 async fn run(command: Command, request: SubjectRequest, end: life::End) -> Result<i32, Refused> {
     let asked = request.role();
     let role = match &command {
-        Command::Gateway => SubjectRole::Gateway,
+        Command::Gateway(_) => SubjectRole::Gateway,
         Command::Instance(_) | Command::Agent(_) => SubjectRole::Instance,
         Command::Direct(_) => SubjectRole::Direct,
     };
@@ -99,7 +107,7 @@ async fn run(command: Command, request: SubjectRequest, end: life::End) -> Resul
         ));
     }
     match command {
-        Command::Gateway => gateway::run(request, end).await,
+        Command::Gateway(args) => gateway::run(request, end, args).await,
         Command::Instance(args) => instance::run(request, end, args).await,
         Command::Agent(args) => agent::run(request, end, args).await,
         Command::Direct(args) => direct::run(request, end, args).await,

@@ -86,19 +86,23 @@ pub struct Started {
 }
 
 impl Started {
-    /// The values of a key, in their order, those of a `-bin` key decoded. A value that is no base64 is an
-    /// error that says so.
+    /// The values of a key, in their order, those of a `-bin` key decoded: several that HTTP joined by commas are
+    /// several again. A value that is no base64 is an error that says so.
     pub fn values(&self, key: &str) -> Result<Vec<Vec<u8>>, String> {
-        let own = self.metadata.iter().filter(|(name, _)| name == key);
-        own.map(|(_, value)| {
+        let mut values = Vec::new();
+        for (_, value) in self.metadata.iter().filter(|(name, _)| name == key) {
             let wrong = |error| format!("metadata {key}: {value:?}: {error}");
             let bytes = STANDARD.decode(value).map_err(wrong)?;
             if self.decoded || !key.ends_with("-bin") {
-                return Ok(bytes);
+                values.push(bytes);
+                continue;
             }
-            super::metadata::BASE64.decode(bytes).map_err(wrong)
-        })
-        .collect()
+            for one in bytes.split(|byte| *byte == b',') {
+                let decoded = super::metadata::BASE64.decode(one.trim_ascii());
+                values.push(decoded.map_err(wrong)?);
+            }
+        }
+        Ok(values)
     }
 
     /// The keys, each as often as it has values.

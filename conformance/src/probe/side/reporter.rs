@@ -159,17 +159,22 @@ impl Run {
     }
 
     fn tell(&self, event: impl FnOnce(String, u64) -> Event) {
+        self.say(event, false);
+    }
+
+    /// The last that is said: nothing comes after it, whoever else speaks at the same time.
+    fn end(&self, event: impl FnOnce(String, u64) -> Event) {
+        self.say(event, true);
+    }
+
+    fn say(&self, event: impl FnOnce(String, u64) -> Event, last: bool) {
         let mut state = lock(&self.state);
         if !state.ended {
+            state.ended = last;
             state.last = None;
             let sink = &self.reporter.0.sink;
             sink.push(event(self.call.clone(), self.run));
         }
-    }
-
-    fn end(&self, event: impl FnOnce(String, u64) -> Event) {
-        self.tell(event);
-        self.close();
     }
 }
 

@@ -124,8 +124,8 @@ async fn serve_client(socket: TcpStream, registry: Arc<Registry>) -> Result<()> 
         .data_frame_budget(1 << 30);
     let mut connection = builder.handshake::<_, Bytes>(socket).await?;
     let mut calls = JoinSet::new();
-    while let Some(accepted) = connection.accept().await {
-        let (request, respond) = accepted?;
+    // A connection that fails is one that ends.
+    while let Some(Ok((request, respond))) = connection.accept().await {
         while calls.try_join_next().is_some() {}
         calls.spawn(relay::run(request, respond, registry.clone()));
     }
