@@ -48,7 +48,16 @@ pub(crate) async fn run(
         honoured: ["id", "side", "drain_timeout_ms"].map(str::to_owned).into(),
         ..serving::of_instance("tonic server", serving::HELD_BY_TONIC)
     };
-    Ok(serving::until_drained(ready, work, || drop(drain.send(true)), channel, end).await)
+    Ok(serving::until_drained(
+        ready,
+        work,
+        || {
+            let _ = drain.send(true);
+        },
+        channel,
+        end,
+    )
+    .await)
 }
 
 /// Waits for the drain to begin.
