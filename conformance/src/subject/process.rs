@@ -10,11 +10,14 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::task::JoinSet;
 
 use crate::pb::SubjectReply;
 
 /// What is kept of what a subject writes, in bytes: its last few hundred lines.
 const TAIL: usize = 64 * 1024;
+/// How long the last words of a process that ended may take.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// A subject that is ready. Its process ends with this value, at the latest.
 #[derive(Debug)]
@@ -67,7 +70,10 @@ impl Running {
             return Err(io::Error::other("the suite did not start this subject"));
         };
         match tokio::time::timeout(limit, process.child.wait()).await {
-            Ok(status) => status,
+            Ok(status) => {
+                process.last_words().await;
+                status
+            }
             Err(_) => {
                 let say = format!("{} did not exit within {limit:?}", process.command);
                 Err(io::Error::new(io::ErrorKind::TimedOut, say))
@@ -96,6 +102,8 @@ pub(super) struct Process {
     pub(super) stdin: Option<ChildStdin>,
     pub(super) stdout: Option<ChildStdout>,
     pub(super) tail: Tail,
+    /// What reads its log.
+    followers: JoinSet<()>,
 }
 
 impl Process {
@@ -111,9 +119,9 @@ impl Process {
             .stderr(Stdio::piped())
             .kill_on_drop(true)
             .spawn()?;
-        let tail = Tail::default();
+        let (tail, mut followers) = (Tail::default(), JoinSet::new());
         if let Some(stderr) = child.stderr.take() {
-            tail.follow(stderr);
+            followers.spawn(tail.clone().follow(stderr));
         }
         Ok(Self {
             command: words.join(" "),
@@ -121,14 +129,22 @@ impl Process {
             stdout: child.stdout.take(),
             child,
             tail,
+            followers,
         })
     }
 
     /// From now on what it writes to its standard output is kept with the rest.
     pub(super) fn release_stdout(&mut self) {
         if let Some(stdout) = self.stdout.take() {
-            self.tail.follow(stdout);
+            self.followers.spawn(self.tail.clone().follow(stdout));
         }
+    }
+
+    /// Waits until all that a process wrote before it ended is kept. Children of its own may hold its
+    /// log open for longer.
+    pub(super) async fn last_words(&mut self) {
+        let followed = async { while self.followers.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(LAST_WORDS, followed).await;
     }
 
     fn signal(&self, signal: Signal) {
@@ -146,14 +162,11 @@ pub(super) struct Tail(Arc<Mutex<VecDeque<u8>>>);
 
 impl Tail {
     /// Keeps what comes, to its end.
-    fn follow(&self, mut from: impl AsyncRead + Unpin + Send + 'static) {
-        let tail = self.clone();
-        tokio::spawn(async move {
-            let mut piece = vec![0; 8 * 1024];
-            while let Ok(n @ 1..) = from.read(&mut piece).await {
-                tail.keep(&piece[..n]);
-            }
-        });
+    async fn follow(self, mut from: impl AsyncRead + Unpin) {
+        let mut piece = vec![0; 8 * 1024];
+        while let Ok(n @ 1..) = from.read(&mut piece).await {
+            self.keep(&piece[..n]);
+        }
     }
 
     fn keep(&self, bytes: &[u8]) {

@@ -10,8 +10,8 @@ use crate::probe::side::Side;
 
 /// How long a subject may take to reply: an interpreter starts within seconds, on a busy machine too.
 const READY: Duration = Duration::from_secs(30);
-/// How long a process that ended may take to hand over its last words.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+/// How long a process that is of no use may take to end by itself, before it is killed.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// What the command line said of a subject.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -179,12 +179,13 @@ async fn ask(process: &mut Process, request: &SubjectRequest) -> std::io::Result
 /// Ends a process that is of no use, and tells what it said.
 async fn failed(mut process: Process, what: String) -> StartError {
     process.stdin = None;
-    let ended = tokio::time::timeout(LAST_WORDS, process.child.wait()).await;
+    let ended = tokio::time::timeout(GOODBYE, process.child.wait()).await;
     let what = match ended {
         Ok(Ok(status)) if !status.success() => format!("{what} ({status})"),
         _ => what,
     };
     let _ = process.child.start_kill();
+    process.last_words().await;
     StartError {
         command: process.command.clone(),
         what,
