@@ -328,6 +328,9 @@ impl Tamper {
             Mutant::SwapsCalls => {
                 frame.request_id = call.partner.unwrap_or(id);
                 out.up.push(request(up::Frame::RpcResponse(frame)));
+                if ends {
+                    self.calls.remove(&id);
+                }
             }
             Mutant::GrantsOnReceipt | Mutant::BuffersRequests | Mutant::BuffersResponses
                 if !reset =>
