@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::results::{Outcome, Results, TestResult};
 use crate::suite::Build;
 use crate::workspace::Workspace;
-use crate::{cases, demo, lockfile, purity, python, shell, sim, suite, tidy};
+use crate::{cases, conformance, demo, lockfile, purity, python, shell, sim, suite, tidy};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -90,6 +90,13 @@ const STEPS: &[Step] = &[
     ("plugins", plugins),
     ("demo", |ci| demo::step(ci.binary("demo")?)),
     ("sim", |ci| sim::step(ci.workspace)),
+    ("conformance", |ci| {
+        let programs = conformance::Programs {
+            suite: ci.binary("grpcrouter-conformance")?,
+            subject: ci.binary("grpcrouter-subject")?,
+        };
+        conformance::step(ci.workspace, &programs)
+    }),
     ("cases", |ci| cases::check(ci.workspace)),
 ];
 

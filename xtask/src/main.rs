@@ -3,6 +3,7 @@
 mod cases;
 mod ci;
 mod codegen;
+mod conformance;
 mod demo;
 mod ledger;
 mod lockfile;
@@ -38,6 +39,8 @@ enum Task {
     Cases(cases::Args),
     /// Takes generated code as it is now for right, or checks that it is as its snapshots are
     Codegen(codegen::Args),
+    /// The conformance suite against every implementation here, and against broken ones
+    Conformance(conformance::Args),
     /// A gateway, two instances and a client on this machine: one call of each kind
     Demo,
     /// The simulation: seeds, each a world of gateways, instances and clients with its faults
@@ -63,6 +66,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Ci(args) => ci::run(&workspace, &args),
         Task::Cases(args) => cases::run(&workspace, &args),
         Task::Codegen(args) => codegen::run(&workspace, &args),
+        Task::Conformance(args) => conformance::run(&workspace, &args),
         Task::Demo => demo::run(&workspace),
         Task::Sim(args) => sim::run(&workspace, &args),
         Task::Tidy => tidy::run(&workspace),

@@ -3,6 +3,8 @@
 //! One file a subject; each has its list, and all lists together are [`all`].
 
 mod bytes;
+mod hostile;
+mod hostile_http;
 mod kinds;
 mod lifetime;
 mod metadata;
@@ -33,6 +35,8 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         bytes::CASES,
         routing::CASES,
         lifetime::CASES,
+        hostile::CASES,
+        hostile_http::CASES,
     ];
     lists.into_iter().flatten()
 }

@@ -1,0 +1,206 @@
+//! `cargo xtask conformance`: the suite against every implementation of `conformance/matrix.toml`, and against
+//! those that are broken on purpose.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+
+use crate::ci::Tally;
+use crate::shell;
+use crate::workspace::Workspace;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only the runs whose name contains this
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    only: String,
+}
+
+/// One run may take this long: what hangs in a broken implementation is given up by then.
+const LIMIT: Duration = Duration::from_secs(10 * 60);
+/// Mutants at a time: they wait more than they work.
+const AT_ONCE: usize = 3;
+
+/// The suite's two programs.
+pub(crate) struct Programs<'a> {
+    pub(crate) suite: &'a Path,
+    pub(crate) subject: &'a Path,
+}
+
+#[derive(Deserialize)]
+struct Matrix {
+    run: Vec<Run>,
+}
+
+/// One run of the suite.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Run {
+    name: String,
+    role: String,
+    gateway: Option<String>,
+    instance: Option<String>,
+    instance_cmd: Option<String>,
+    profile: Option<String>,
+    known: Option<String>,
+}
+
+/// Builds the suite and runs all of it.
+pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    println!("building the suite (the first time takes some minutes)");
+    let mut cargo = shell::cargo(&workspace.root, &workspace.target)?;
+    shell::run(cargo.args([
+        "build",
+        "-p",
+        "grpcrouter-conformance",
+        "--bins",
+        "--locked",
+    ]))?;
+    let debug = workspace.target.join("debug");
+    let (suite, subject) = (
+        debug.join("grpcrouter-conformance"),
+        debug.join("grpcrouter-subject"),
+    );
+    let programs = Programs {
+        suite: &suite,
+        subject: &subject,
+    };
+    let tally = all(workspace, &programs, &args.only)?;
+    ensure!(tally.failures.is_empty(), "{}", tally.failures.join("\n"));
+    println!("{} runs as they must be", tally.passed);
+    Ok(())
+}
+
+/// All runs, as a step of ci.
+pub(crate) fn step(workspace: &Workspace, programs: &Programs<'_>) -> Result<Tally> {
+    all(workspace, programs, "")
+}
+
+fn all(workspace: &Workspace, programs: &Programs<'_>, only: &str) -> Result<Tally> {
+    let folder = workspace.root.join("conformance");
+    let text = std::fs::read_to_string(folder.join("matrix.toml"))?;
+    let matrix: Matrix = toml::from_str(&text).context("conformance/matrix.toml")?;
+    let reports = workspace.target.join("conformance");
+    std::fs::create_dir_all(&reports)?;
+    let chosen = |run: &Run| run.name.contains(only);
+    let runs: Vec<Run> = matrix.run.into_iter().filter(chosen).collect();
+    let broken: Vec<Run> = mutants(&folder)?.into_iter().filter(chosen).collect();
+    let mut tally = Tally::default();
+    let mut written = Vec::new();
+    for run in &runs {
+        let report = reports.join(file_name(run));
+        match one(workspace, programs, run, &report) {
+            Ok(last) => {
+                println!("{:<30} {last}", run.name);
+                written.push(report);
+                tally.passed += 1;
+            }
+            Err(error) => tally.failures.push(format!("{error:#}")),
+        }
+    }
+    for outcome in side_by_side(&broken, |run| {
+        one(workspace, programs, run, &reports.join(file_name(run)))
+    }) {
+        match outcome {
+            Ok(()) => tally.passed += 1,
+            Err(error) => tally.failures.push(format!("{error:#}")),
+        }
+    }
+    if !written.is_empty() {
+        let mut table = Command::new(programs.suite);
+        let table = shell::output(table.arg("matrix").args(&written))?;
+        std::fs::write(reports.join("matrix.md"), &table)?;
+        println!("\n{table}");
+    }
+    Ok(tally)
+}
+
+/// The mutants: one for each file of what it must fail.
+fn mutants(folder: &Path) -> Result<Vec<Run>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder.join("known/mutants"))? {
+        let path = entry?.path();
+        let name = path.file_stem().and_then(|name| name.to_str());
+        names.push(name.context("a file name of known/mutants")?.to_owned());
+    }
+    names.sort_unstable();
+    let mutant = |name: String| Run {
+        role: "gateway".to_owned(),
+        gateway: Some(format!("{{subject}} gateway --mutant {name}")),
+        instance: None,
+        instance_cmd: None,
+        profile: None,
+        known: Some(format!("known/mutants/{name}.toml")),
+        name: format!("mutant {name}"),
+    };
+    Ok(names.into_iter().map(mutant).collect())
+}
+
+fn file_name(run: &Run) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '-' };
+    let name: String = run.name.chars().map(plain).collect();
+    format!("{name}.json")
+}
+
+/// Several at a time; what each came to is printed as it ends.
+fn side_by_side(runs: &[Run], one: impl Fn(&Run) -> Result<String> + Sync) -> Vec<Result<()>> {
+    let next = AtomicUsize::new(0);
+    let outcomes = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some(run) = runs.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let outcome = one(run).map(|last| println!("{:<30} {last}", run.name));
+                    let mut outcomes = outcomes.lock().expect("no thread panics with it");
+                    outcomes.push(outcome);
+                }
+            });
+        }
+    });
+    outcomes.into_inner().expect("no thread panics with it")
+}
+
+/// Runs the suite once. Gives its last line, the counts.
+fn one(
+    workspace: &Workspace,
+    programs: &Programs<'_>,
+    run: &Run,
+    report: &PathBuf,
+) -> Result<String> {
+    let fill =
+        |command: &str| command.replace("{subject}", &programs.subject.display().to_string());
+    let mut command = Command::new(programs.suite);
+    command
+        .current_dir(workspace.root.join("conformance"))
+        .args(["--name", &run.name, "--role", &run.role])
+        .arg("--json")
+        .arg(report);
+    let options = [
+        ("--gateway", &run.gateway),
+        ("--instance", &run.instance),
+        ("--instance-cmd", &run.instance_cmd),
+        ("--profile", &run.profile),
+        ("--known", &run.known),
+    ];
+    for (option, value) in options {
+        if let Some(value) = value {
+            command.arg(option).arg(fill(value));
+        }
+    }
+    // What subjects log is of interest where a case fails, and the report has it then.
+    command.stderr(std::process::Stdio::null());
+    let mut lines = Vec::new();
+    let status = shell::watch(&mut command, LIMIT, |line| lines.push(line.to_owned()))?;
+    ensure!(
+        status.success(),
+        "{}: {status}\n{}",
+        run.name,
+        lines.join("\n")
+    );
+    Ok(lines.pop().unwrap_or_default())
+}
