@@ -9,6 +9,7 @@ mod direct;
 mod gateway;
 mod instance;
 mod life;
+mod naive;
 mod routes;
 mod serving;
 mod settings;
@@ -34,6 +35,8 @@ struct Cli {
 enum Command {
     /// The gateway.
     Gateway(GatewayArgs),
+    /// The suite's own gateway, which has no limits: a control
+    NaiveGateway,
     /// The instance library, hosting the probe.
     Instance(ProbeArgs),
     /// The agent, in front of tonic's server hosting the probe.
@@ -97,7 +100,7 @@ async fn main() -> ExitCode {
 async fn run(command: Command, request: SubjectRequest, end: life::End) -> Result<i32, Refused> {
     let asked = request.role();
     let role = match &command {
-        Command::Gateway(_) => SubjectRole::Gateway,
+        Command::Gateway(_) | Command::NaiveGateway => SubjectRole::Gateway,
         Command::Instance(_) | Command::Agent(_) => SubjectRole::Instance,
         Command::Direct(_) => SubjectRole::Direct,
     };
@@ -108,6 +111,7 @@ async fn run(command: Command, request: SubjectRequest, end: life::End) -> Resul
     }
     match command {
         Command::Gateway(args) => gateway::run(request, end, args).await,
+        Command::NaiveGateway => naive::run(request, end).await,
         Command::Instance(args) => instance::run(request, end, args).await,
         Command::Agent(args) => agent::run(request, end, args).await,
         Command::Direct(args) => direct::run(request, end, args).await,
