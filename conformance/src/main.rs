@@ -52,6 +52,9 @@ struct Run {
     /// A gateway (or, for --role direct, a server) that speaks subject.proto: a command line, no shell
     #[arg(long, value_name = "CMD", conflicts_with = "gateway_client")]
     gateway: Option<String>,
+    /// A gateway by its own command line; its first line must be `ready client=ADDR tunnel=ADDR [bound=BYTES]`
+    #[arg(long, value_name = "CMD", conflicts_with_all = ["gateway", "gateway_client"])]
+    gateway_cmd: Option<String>,
     /// Where clients call a gateway that runs already
     #[arg(long, value_name = "ADDR", requires = "gateway_tunnel")]
     gateway_client: Option<SocketAddr>,
@@ -208,7 +211,7 @@ fn subjects(args: &Run, role: Role) -> Result<(Option<Subject>, Option<Subject>)
     let gateway = match (&args.gateway, args.gateway_client, args.gateway_tunnel) {
         (Some(command), ..) => Some(Subject::program(command)),
         (None, Some(client), Some(tunnel)) => Some(Subject::Gateway { client, tunnel }),
-        _ => None,
+        _ => args.gateway_cmd.as_deref().map(Subject::ready),
     };
     let instance = match (&args.instance, &args.instance_cmd) {
         (Some(command), _) => Some(Subject::program(command)),
@@ -218,7 +221,7 @@ fn subjects(args: &Run, role: Role) -> Result<(Option<Subject>, Option<Subject>)
     if role.has_gateway() || role == Role::Direct {
         ensure!(
             gateway.is_some(),
-            "--role {role} needs --gateway CMD, or --gateway-client ADDR --gateway-tunnel ADDR"
+            "--role {role} needs --gateway CMD, --gateway-cmd CMD, or --gateway-client ADDR --gateway-tunnel ADDR"
         );
     } else if gateway.is_some() {
         bail!("--role {role} has a gateway of the suite's own: leave --gateway out");

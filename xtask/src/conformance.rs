@@ -44,6 +44,7 @@ struct Run {
     name: String,
     role: String,
     gateway: Option<String>,
+    gateway_cmd: Option<String>,
     instance: Option<String>,
     instance_cmd: Option<String>,
     profile: Option<String>,
@@ -132,6 +133,7 @@ fn mutants(folder: &Path) -> Result<Vec<Run>> {
     let mutant = |name: String| Run {
         role: "gateway".to_owned(),
         gateway: Some(format!("{{subject}} gateway --mutant {name}")),
+        gateway_cmd: None,
         instance: None,
         instance_cmd: None,
         profile: None,
@@ -182,6 +184,7 @@ fn one(
         .arg(report);
     let options = [
         ("--gateway", &run.gateway),
+        ("--gateway-cmd", &run.gateway_cmd),
         ("--instance", &run.instance),
         ("--instance-cmd", &run.instance_cmd),
         ("--profile", &run.profile),

@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt;
+
 use super::process::{Process, Running};
 use super::wire;
 use crate::pb::{SubjectInstance, SubjectReply, SubjectRequest};
@@ -25,6 +27,9 @@ pub enum Subject {
         /// Where instances dial.
         tunnel: SocketAddr,
     },
+    /// A program that is a gateway, and its arguments. Its first line on the standard output says that it is ready,
+    /// `ready client=IP:PORT tunnel=IP:PORT`, and `bound=BYTES` where it declares one. It takes no settings.
+    Ready(Vec<String>),
     /// A program that is an instance, and its arguments, in which `{gateway}` stands for a gateway's tunnel port,
     /// `{id}` for the instance's id and `{side}` for where the side channel is dialled. It is ready when it says
     /// hello there.
@@ -51,6 +56,11 @@ impl Subject {
     /// A program by its command line: words between spaces, and no shell.
     pub fn program(command: &str) -> Self {
         Self::Program(words(command))
+    }
+
+    /// A gateway by its command line, which is cut in the same way.
+    pub fn ready(command: &str) -> Self {
+        Self::Ready(words(command))
     }
 
     /// An instance by its command line, which is cut in the same way.
@@ -100,6 +110,23 @@ impl Subject {
                     Ok(Ok(reply)) => Err(failed(process, reply.error).await),
                     Ok(Err(error)) => Err(failed(process, format!("no reply: {error}")).await),
                     Err(_) => Err(failed(process, format!("no reply within {limit:?}")).await),
+                }
+            }
+            Self::Ready(words) => {
+                let mut process = spawn(words)?;
+                let line = tokio::time::timeout(limit, first_line(&mut process)).await;
+                match line.map(|line| line.map(|line| ready(&line).ok_or(line))) {
+                    Ok(Ok(Ok(reply))) => {
+                        process.release_stdout();
+                        let process = Some(process);
+                        Ok(Running { reply, process })
+                    }
+                    Ok(Ok(Err(line))) => {
+                        let what = "is no `ready client=IP:PORT tunnel=IP:PORT`";
+                        Err(failed(process, format!("its first line {line:?} {what}")).await)
+                    }
+                    Ok(Err(error)) => Err(failed(process, format!("not ready: {error}")).await),
+                    Err(_) => Err(failed(process, format!("not ready within {limit:?}")).await),
                 }
             }
             Self::Instance(words) => {
@@ -165,6 +192,40 @@ fn spawn(words: &[String]) -> Result<Process, StartError> {
     })
 }
 
+/// The first line of a process's standard output, at most 4 KiB of it.
+async fn first_line(process: &mut Process) -> std::io::Result<String> {
+    let Some(stdout) = &mut process.stdout else {
+        return Err(std::io::Error::other("it has no standard output"));
+    };
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while line.len() < 4_096 && stdout.read(&mut byte).await? == 1 && byte[0] != b'\n' {
+        line.push(byte[0]);
+    }
+    Ok(String::from_utf8_lossy(&line).into_owned())
+}
+
+/// What a line that says `ready` says of addresses and bound.
+fn ready(line: &str) -> Option<SubjectReply> {
+    let mut parts = line.trim().split(' ');
+    if parts.next() != Some("ready") {
+        return None;
+    }
+    let parts: Vec<(&str, &str)> = parts.filter_map(|part| part.split_once('=')).collect();
+    let of = |name| {
+        parts
+            .iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| *value)
+    };
+    Some(SubjectReply {
+        client_addr: of("client")?.to_owned(),
+        tunnel_addr: of("tunnel")?.to_owned(),
+        bound_bytes: of("bound").map_or(Some(0), |bytes| bytes.parse().ok())?,
+        ..SubjectReply::default()
+    })
+}
+
 /// Sends the request, and reads the reply.
 async fn ask(process: &mut Process, request: &SubjectRequest) -> std::io::Result<SubjectReply> {
     let (Some(stdin), Some(stdout)) = (&mut process.stdin, &mut process.stdout) else {
@@ -196,6 +257,18 @@ async fn failed(mut process: Process, what: String) -> StartError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_says_ready_has_two_addresses() {
+        let reply = ready("ready client=127.0.0.1:1 tunnel=127.0.0.1:2 bound=99").unwrap();
+        assert_eq!(
+            (&reply.client_addr[..], reply.bound_bytes),
+            ("127.0.0.1:1", 99)
+        );
+        assert!(ready("ready client=127.0.0.1:1").is_none());
+        assert!(ready("client=127.0.0.1:1 tunnel=127.0.0.1:2").is_none());
+        assert!(ready("ready client=a tunnel=b bound=much").is_none());
+    }
 
     #[test]
     fn words_are_filled_one_by_one() {
