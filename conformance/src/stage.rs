@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::client::{Answer, Call, Client, Exchange};
 use crate::link::Link;
@@ -61,6 +61,22 @@ pub struct Probed {
 }
 
 impl Probed {
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// Where it cannot be sent: with what the call was answered instead.
+    pub async fn send(&mut self, message: &[u8]) -> Result<()> {
+        let Err(error) = self.exchange.send(message).await else {
+            return Ok(());
+        };
+        let answer = self.exchange.answer().await?;
+        let (status, reason) = (answer.status()?, answer.reason());
+        bail!(
+            "{error:#}: the call was answered with {status}, `{}` {reason}",
+            answer.message()
+        )
+    }
+
     /// Sends a message, ends the request, and waits for all of the answer, which may come before.
     ///
     /// # Errors

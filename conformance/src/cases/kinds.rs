@@ -82,7 +82,7 @@ async fn half_closed(rig: Rig) -> Result<()> {
     let pace = Script::new().send(1, 100).sleep_ms(10);
     let script = Script::new().head().read_all().times(100, &pace);
     let mut call = stage.open(BIDI, &script).await?;
-    call.exchange.send(b"one").await?;
+    call.send(b"one").await?;
     call.exchange.half_close();
     call.exchange.head().await?;
     let first = call.exchange.message().await?;
@@ -103,7 +103,7 @@ async fn early_end(rig: Rig) -> Result<()> {
     for code in [0, 9] {
         let script = Script::new().head().read(1).finish(code);
         let mut call = stage.open(CLIENT_STREAM, &script).await?;
-        call.exchange.send(&payload::message(0, 1_000)).await?;
+        call.send(&payload::message(0, 1_000)).await?;
         // It never half-closes.
         let answer = call.exchange.answer().await?;
         same("status", answer.status()?, code)?;
@@ -157,7 +157,7 @@ async fn head_first(rig: Rig) -> Result<()> {
         .wait("go")
         .send(1, 10);
     let mut call = stage.open(SERVER_STREAM, &script).await?;
-    call.exchange.send(b"x").await?;
+    call.send(b"x").await?;
     call.exchange.half_close();
     call.handler.waiting("go").await?;
     let head = rig

@@ -79,7 +79,7 @@ async fn cancelled(rig: Rig) -> Result<()> {
     let after = Script::new().head().read_all().wait("never");
     for (script, half_closes) in [(before, false), (within, false), (after, true)] {
         let mut call = stage.open(BIDI, &script).await?;
-        call.exchange.send(b"one").await?;
+        call.send(b"one").await?;
         if half_closes {
             call.exchange.half_close();
         }
@@ -136,7 +136,7 @@ async fn handler_aborts(rig: Rig) -> Result<()> {
         Script::new().head().read(1).abort(),
     ] {
         let mut call = stage.open(BIDI, &script).await?;
-        call.exchange.send(b"x").await?;
+        call.send(b"x").await?;
         match call.exchange.answer().await {
             Ok(answer) => ensure!(answer.status()? != 0, "an aborted handler's call is OK"),
             // A reset is one stream's end, too.
@@ -159,7 +159,7 @@ async fn races(rig: Rig) -> Result<()> {
         let mut calls = Vec::new();
         for _ in 0..AT_ONCE {
             let mut call = stage.open(UNARY, &script).await?;
-            call.exchange.send(b"race").await?;
+            call.send(b"race").await?;
             if random.bool() {
                 call.exchange.half_close();
             }
@@ -216,7 +216,7 @@ async fn never_twice(rig: Rig) -> Result<()> {
         // Whoever gets it has it when its tunnel breaks.
         let script = Script::new().read(1).wait("never");
         let mut call = stages[0].open_anywhere(CLIENT_STREAM, &script).await?;
-        call.exchange.send(&payload::message(0, size)).await?;
+        call.send(&payload::message(0, size)).await?;
         call.handler.waiting("never").await?;
         let run = call.handler.all_runs().remove(0);
         let hit = stages

@@ -152,7 +152,7 @@ async fn hop_by_hop(rig: Rig) -> Result<()> {
                 .timeout(std::time::Duration::from_secs(60))
         })
         .await?;
-    call.exchange.send(b"").await?;
+    call.send(b"").await?;
     call.exchange.half_close();
     same("status", call.exchange.answer().await?.status()?, 0)?;
     let started = call.handler.started().await?;

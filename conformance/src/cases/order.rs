@@ -30,7 +30,7 @@ async fn in_order(rig: Rig) -> Result<()> {
     let script = Script::new().read_all().send(1, 4);
     let mut call = stage.open(CLIENT_STREAM, &script).await?;
     for n in 0..MANY {
-        call.exchange.send(&payload::message(n, SIZE)).await?;
+        call.send(&payload::message(n, SIZE)).await?;
     }
     call.exchange.half_close();
     same(
@@ -48,14 +48,14 @@ async fn in_order(rig: Rig) -> Result<()> {
     // Down.
     let script = Script::new().read_all().send(MANY, SIZE as u32);
     let mut call = stage.open(SERVER_STREAM, &script).await?;
-    call.exchange.send(b"x").await?;
+    call.send(b"x").await?;
     call.exchange.half_close();
     numbered(&mut call.exchange, "download").await?;
     // Both at once, the reader so many messages behind.
     const BEHIND: u32 = 64;
     let mut call = stage.open(BIDI, &Script::new().echo_all()).await?;
     for n in 0..MANY {
-        call.exchange.send(&payload::message(n, SIZE)).await?;
+        call.send(&payload::message(n, SIZE)).await?;
         if let Some(due) = n.checked_sub(BEHIND) {
             next(&mut call.exchange, due, "echo").await?;
         }
@@ -76,7 +76,7 @@ async fn ping_pong(rig: Rig) -> Result<()> {
     let mut call = stage.open(BIDI, &Script::new().echo_all()).await?;
     for n in 0..1_000 {
         let message = payload::message(n, 16);
-        call.exchange.send(&message).await?;
+        call.send(&message).await?;
         let back = call
             .exchange
             .message()
@@ -93,7 +93,7 @@ async fn large_and_last(rig: Rig) -> Result<()> {
     let mut stage = rig.stage().await?;
     let script = Script::new().read_all().send(1, 4);
     let mut call = stage.open(CLIENT_STREAM, &script).await?;
-    call.exchange.send(&payload::message(0, 100)).await?;
+    call.send(&payload::message(0, 100)).await?;
     let whole = payload::framed_message(1, LARGE);
     // In pieces that end nowhere near those of anybody else.
     let mut at = 0;
@@ -119,7 +119,7 @@ async fn empty_messages(rig: Rig) -> Result<()> {
     let script = Script::new().read_all().send(COUNT, 0);
     let mut call = stage.open(BIDI, &script).await?;
     for _ in 0..COUNT {
-        call.exchange.send(b"").await?;
+        call.send(b"").await?;
     }
     call.exchange.half_close();
     let answer = call.exchange.answer().await?;
