@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use futures_util::FutureExt;
@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 
 use crate::case::Case;
 use crate::catalogue::Entry;
+use crate::clock;
 use crate::known::Known;
 use crate::report::{Progress, Report};
 use crate::rig::{Host, Rig};
@@ -96,7 +97,7 @@ impl Plan {
 }
 
 async fn one(plan: &Shared, host: &Arc<Host>, entry: Entry, case: Case) -> Row {
-    let start = Instant::now();
+    let start = clock::now();
     let verdict = verdict(plan, host, case).await;
     Row {
         known: plan.known.why(&entry.id).map(str::to_owned),

@@ -47,6 +47,10 @@ pub fn of(id: &str) -> Option<&'static Case> {
 }
 
 /// Something is as it must be.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "what is due is written where it is said"
+)]
 fn same<T: PartialEq<U> + Debug, U: Debug>(what: &str, seen: T, due: U) -> Result<()> {
     ensure!(seen == due, "{what}: {seen:?}, due {due:?}");
     Ok(())

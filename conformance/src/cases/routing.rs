@@ -6,6 +6,7 @@ use anyhow::{Context, Result, ensure};
 
 use crate::case::{AT_GATEWAY, CALLS, Case, ROUTED};
 use crate::client::Call;
+use crate::clock;
 use crate::probe::Script;
 use crate::rig::Rig;
 use crate::run;
@@ -139,7 +140,7 @@ async fn timeouts(rig: Rig) -> Result<()> {
 async fn time_left(rig: Rig) -> Result<()> {
     let mut stage = rig.stage().await?;
     for seconds in [5_u64, 100] {
-        let begun = std::time::Instant::now();
+        let begun = clock::now();
         let call = stage
             .open_with(UNARY, &Script::new(), |call| {
                 call.timeout(Duration::from_secs(seconds))

@@ -137,8 +137,8 @@ async fn tunnel(
     };
     let uplink = write(to_gateway, ups);
     let downlink = write(to_instance, downs);
-    let from_instance = ends.from_instance(from_instance);
-    let from_gateway = ends.from_gateway(from_gateway, mutant);
+    let from_instance = ends.hear_instance(from_instance);
+    let from_gateway = ends.hear_gateway(from_gateway, mutant);
     let moved = async { tokio::join!(uplink, downlink, from_instance, from_gateway) };
     moved.await;
     dialled.abort();
@@ -150,7 +150,7 @@ impl Ends {
         self.tamper.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn from_instance(&self, mut body: RecvStream) {
+    async fn hear_instance(&self, mut body: RecvStream) {
         let mut frames = Messages::up_to(FRAME_MAX);
         while let Some(frame) = next(&mut body, &mut frames).await {
             let Ok(frame) = RegisterRequest::decode(frame) else {
@@ -168,7 +168,7 @@ impl Ends {
         let _ = self.up.send(Item::End(HeaderMap::new())).await;
     }
 
-    async fn from_gateway(&self, mut body: RecvStream, mutant: Mutant) {
+    async fn hear_gateway(&self, mut body: RecvStream, mutant: Mutant) {
         let mut frames = Messages::up_to(FRAME_MAX);
         while let Some(frame) = next(&mut body, &mut frames).await {
             let Ok(frame) = RegisterResponse::decode(frame) else {
