@@ -3,6 +3,7 @@
 //! One file a subject; each has its list, and all lists together are [`all`].
 
 mod bytes;
+mod flow;
 mod hostile;
 mod hostile_http;
 mod kinds;
@@ -35,6 +36,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         bytes::CASES,
         routing::CASES,
         lifetime::CASES,
+        flow::CASES,
         hostile::CASES,
         hostile_http::CASES,
     ];
