@@ -124,6 +124,11 @@ impl Mutant {
         Self::KeepsZombies,
     ];
 
+    /// Whether it changes how many frames there are, or their order, and numbers them so that nobody notices.
+    const fn renumbers(self) -> bool {
+        matches!(self, Self::Repeats | Self::DropsEmpty | Self::Reorders)
+    }
+
     /// Its name on the command line and in reports: that of the variant, in words.
     pub fn name(self) -> String {
         let mut name = String::new();

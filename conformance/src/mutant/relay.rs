@@ -127,6 +127,10 @@ async fn tunnel(
     let (head, from_gateway) = response.into_parts();
     let mut own = Response::new(());
     *own.headers_mut() = head.headers;
+    if from_gateway.is_end_stream() {
+        respond.send_response(own, true)?;
+        return Ok(());
+    }
     let to_instance = respond.send_response(own, false)?;
     let (up, ups) = mpsc::channel(QUEUE);
     let (down, downs) = mpsc::channel(QUEUE);

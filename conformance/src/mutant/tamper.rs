@@ -286,9 +286,8 @@ impl Tamper {
         }
     }
 
-    fn pass_call(&mut self, mut frame: RpcCall, out: &mut Frames) {
-        if let Some(call) = self.calls.get_mut(&frame.request_id) {
-            number(&frame.data, &mut frame.seq, &mut call.went[0]);
+    fn pass_call(&mut self, frame: RpcCall, out: &mut Frames) {
+        if let Some(_call) = self.calls.get_mut(&frame.request_id) {
             if frame.flags & RESET != 0 {
                 self.calls.remove(&frame.request_id);
             }
@@ -430,7 +429,9 @@ impl Tamper {
             None => all.push(frame),
         }
         for mut frame in all {
-            number(&frame.data, &mut frame.seq, &mut call.went[1]);
+            if self.mutant.renumbers() {
+                number(&frame.data, &mut frame.seq, &mut call.went[1]);
+            }
             out.up.push(request(up::Frame::RpcResponse(frame)));
         }
         if ends {
