@@ -3,11 +3,16 @@
 //! One file a subject; each has its list, and all lists together are [`all`].
 
 mod bytes;
+mod flow;
+mod flow_beside;
+mod flow_cut;
+mod flow_stall;
 mod kinds;
 mod lifetime;
 mod metadata;
 mod order;
 mod routing;
+mod stall;
 mod status;
 
 use std::fmt::Debug;
@@ -33,6 +38,10 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         bytes::CASES,
         routing::CASES,
         lifetime::CASES,
+        flow::CASES,
+        flow_stall::CASES,
+        flow_beside::CASES,
+        flow_cut::CASES,
     ];
     lists.into_iter().flatten()
 }
