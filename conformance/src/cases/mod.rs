@@ -14,6 +14,8 @@ mod order;
 mod routing;
 mod stall;
 mod status;
+mod tunnel;
+mod tunnel_end;
 
 use std::fmt::Debug;
 
@@ -42,6 +44,8 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         flow_stall::CASES,
         flow_beside::CASES,
         flow_cut::CASES,
+        tunnel::CASES,
+        tunnel_end::CASES,
     ];
     lists.into_iter().flatten()
 }
