@@ -14,7 +14,7 @@ use crate::run;
 use crate::stage::{Hosted, Stage};
 use crate::tunnel::flags;
 use crate::tunnel::tap::{self, Seen};
-use crate::wait::LIMIT;
+use crate::wait::{LIMIT, within};
 
 use super::{BIDI, UNARY, ok, same};
 
@@ -64,10 +64,14 @@ async fn busy(stage: &mut Stage) -> Result<()> {
     };
     let message = vec![7; 256 << 10];
     let mut call = stage.open(BIDI, &Script::new().echo_all()).await?;
-    while beats(&tap.entries()) < BEATS {
-        call.exchange.send(&message).await?;
-        call.exchange.message().await?.context("an end")?;
-    }
+    within("heartbeats through a busy tunnel", LIMIT, async {
+        while beats(&tap.entries()) < BEATS {
+            call.exchange.send(&message).await?;
+            call.exchange.message().await?.context("an end")?;
+        }
+        anyhow::Ok(())
+    })
+    .await??;
     call.exchange.half_close();
     ok(&call.exchange.answer().await?)
 }
