@@ -224,6 +224,20 @@ impl Stage {
         Ok(())
     }
 
+    /// The most that may be under way from one end of a call to the other, in bytes: what the path declares, and
+    /// what the instance may hold itself.
+    ///
+    /// # Errors
+    /// Skips the case where the gateway declares nothing.
+    pub fn bound(&self) -> Result<u64> {
+        let own = match &self.instance {
+            Hosted::Subject { running, .. } => running.reply.bound_bytes,
+            // What waits at the suite's own is within its call window.
+            Hosted::Suite(_) | Hosted::Direct => 0,
+        };
+        Ok(self.rig.bound()? + own)
+    }
+
     /// How often a call's handler ran, once everything that this stage's instance had to report of it must have
     /// come: reports keep their order.
     ///

@@ -4,6 +4,9 @@
 
 mod bytes;
 mod flow;
+mod flow_beside;
+mod flow_cut;
+mod flow_stall;
 mod hostile;
 mod hostile_http;
 mod kinds;
@@ -11,7 +14,10 @@ mod lifetime;
 mod metadata;
 mod order;
 mod routing;
+mod stall;
 mod status;
+mod tunnel;
+mod tunnel_end;
 
 use std::fmt::Debug;
 
@@ -39,6 +45,11 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         flow::CASES,
         hostile::CASES,
         hostile_http::CASES,
+        flow_stall::CASES,
+        flow_beside::CASES,
+        flow_cut::CASES,
+        tunnel::CASES,
+        tunnel_end::CASES,
     ];
     lists.into_iter().flatten()
 }

@@ -105,9 +105,14 @@ impl Client {
     /// Where there is no whole answer.
     pub async fn unary(&self, call: Call, message: &[u8]) -> Result<Answer> {
         let mut exchange = self.open(call.build()?, false).await?;
-        exchange.send(message).await?;
+        let sent = exchange.send(message).await;
         exchange.half_close();
-        exchange.answer().await
+        // The answer may come before the message has gone, and closes the stream to it.
+        match (exchange.answer().await, sent) {
+            (Ok(answer), _) => Ok(answer),
+            (Err(error), Ok(())) => Err(error),
+            (Err(_), Err(error)) => Err(error),
+        }
     }
 
     /// Waits until the peer takes no more calls on this connection: its GOAWAY has come.
@@ -116,8 +121,10 @@ impl Client {
     /// Where it goes on taking them.
     pub async fn closing(&self) -> Result<()> {
         let mut requests = self.requests.clone();
-        let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
-        let refused = || matches!(requests.poll_ready(&mut cx), std::task::Poll::Ready(Err(_)));
+        let refused = || {
+            let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+            matches!(requests.poll_ready(&mut cx), std::task::Poll::Ready(Err(_)))
+        };
         until("GOAWAY", LIMIT, refused).await
     }
 

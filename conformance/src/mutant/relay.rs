@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::Result;
 use bytes::Bytes;
-use grpcrouter_proto::v1::{RegisterRequest, RegisterResponse};
+use grpcrouter_proto::v1::{Heartbeat, RegisterRequest, RegisterResponse, register_response};
 use h2::{RecvStream, SendStream};
 use http::{HeaderMap, Request, Response};
 use prost::Message as _;
@@ -26,6 +26,8 @@ const WINDOW: u32 = 8 << 20;
 const FRAME_MAX: usize = 1 << 20;
 /// Frames that wait to be written, each way. A mutant that buffers does so in its spools.
 const QUEUE: usize = 1_024;
+/// Between two heartbeats of a gateway that is gone: shorter than any that a case sets.
+const PRETENDED: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// A relay before a gateway's tunnel port.
 #[derive(Debug)]
@@ -182,12 +184,27 @@ impl Ends {
             self.pass(changed).await;
         }
         if mutant == Mutant::KeepsZombies {
-            // The instance is not told, and its calls go on.
-            return std::future::pending().await;
+            // The instance is not told, and its calls go on: it hears of a gateway that lives.
+            return self.pretend().await;
         }
         let trailers = poll_fn(|cx| body.poll_trailers(cx)).await;
         let trailers = trailers.ok().flatten().unwrap_or_default();
         let _ = self.down.send(Item::End(trailers)).await;
+    }
+
+    /// Signs of life, in place of a gateway that is gone, until the instance is gone too.
+    async fn pretend(&self) {
+        let mut beats = tokio::time::interval(PRETENDED);
+        loop {
+            beats.tick().await;
+            let beat = RegisterResponse {
+                frame: Some(register_response::Frame::Heartbeat(Heartbeat::default())),
+            };
+            let bytes = framed(&beat.encode_to_vec());
+            if self.down.send(Item::Frame(bytes)).await.is_err() {
+                return;
+            }
+        }
     }
 
     async fn pass(&self, frames: Frames) {

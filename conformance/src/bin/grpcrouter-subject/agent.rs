@@ -8,6 +8,9 @@ use grpcrouter_conformance::pb::SubjectRequest;
 use crate::life::End;
 use crate::{ProbeArgs, Refused, serving, settings};
 
+/// What the agent's HTTP/2 keeps of a request until the server has window for it, in bytes.
+const SEND_BUFFER: u64 = 64 * 1024;
+
 /// Runs both until they are to end, then drains the agent: the exit code.
 pub(crate) async fn run(
     request: SubjectRequest,
@@ -32,6 +35,7 @@ pub(crate) async fn run(
             }
         }
     };
-    let ready = serving::of_instance("grpcrouter agent, tonic server", serving::HELD_BY_TONIC);
+    let held = serving::HELD_BY_TONIC + SEND_BUFFER;
+    let ready = serving::of_instance("grpcrouter agent, tonic server", held);
     Ok(serving::until_drained(ready, work, || handle.drain(), channel, end).await)
 }
