@@ -158,14 +158,15 @@ fn replay(cli: &Cli, report: &Report) -> String {
         format!(" --faults {names}")
     });
     #[cfg(grpcrouter_sabotage)]
-    let wrong = cli.sabotage.map(|wrong| format!(" --sabotage {wrong:?}"));
+    let wrong = match cli.sabotage {
+        Some(wrong) => format!(" --sabotage {wrong:?}"),
+        None => String::new(),
+    };
     #[cfg(not(grpcrouter_sabotage))]
-    let wrong: Option<String> = None;
+    let wrong = "";
     format!(
-        "cargo xtask sim --layer {} --seed {}{faults}{} --trace",
-        report.layer,
-        report.seed,
-        wrong.unwrap_or_default()
+        "cargo xtask sim --layer {} --seed {}{faults}{wrong} --trace",
+        report.layer, report.seed
     )
 }
 

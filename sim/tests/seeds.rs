@@ -34,4 +34,16 @@ found! {
     /// A link was held just after a client had cancelled, with the cancellation on it. An error of the
     /// simulation.
     a_cancellation_is_held_on_its_way: Layer::Net, 2_000_342, DRAWN;
+    /// A peer that overspent used up what may come late for its call, so that the call's own late frames were
+    /// breaches too, and there were more than a tunnel bears. An error of the simulation.
+    late_frames_of_a_broken_call_are_breaches: Layer::Frame, 2_249_704, DRAWN;
+    /// As before, with a call of very many tiny messages.
+    tiny_late_frames_are_breaches: Layer::Frame, 2_838_347, DRAWN;
+    /// As before, towards an instance.
+    late_frames_end_a_tunnel_at_its_instance: Layer::Frame, 2_863_890, DRAWN;
+    /// What was asked of a new call, many windows both ways, took longer over slow links than it may. An error of
+    /// the simulation.
+    a_probe_over_slow_links: Layer::Frame, 2_071_684, DRAWN;
+    /// As before, from more clients at once.
+    probes_over_slow_links: Layer::Frame, 2_733_920, DRAWN;
 }

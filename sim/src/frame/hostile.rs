@@ -67,6 +67,12 @@ impl World<'_> {
             Hostility::Oversize => return self.oversize(conn, from),
         };
         let ends_tunnel = how == Hostility::ForgedId || (how == Hostility::HeadTwice && from == 1);
+        if how == Hostility::Overspend {
+            // What is forged uses up what may come late for the call, and each of its own frames that still
+            // comes is a breach then too.
+            let plan = self.ledger.plan(call);
+            self.breaches[conn] += frames(&plan.request).max(frames(&plan.response));
+        }
         let hurt = if ends_tunnel {
             self.sick[conn] = true;
             self.touch_conn(conn)
@@ -107,6 +113,12 @@ impl World<'_> {
         self.send(conn, from, Piece::Bytes(bytes.freeze()));
         calls
     }
+}
+
+/// Frames in which messages of these sizes are sent, at the most, where windows open a little at a time.
+fn frames(sizes: &[u32]) -> u32 {
+    const LITTLE: u32 = 64;
+    sizes.iter().map(|size| 1 + size / LITTLE).sum()
 }
 
 #[derive(Debug, Clone, Copy, Default)]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grpcrouter_core::Time;
+use grpcrouter_core::config::CHUNK;
 
 use crate::oracle::{Edge, Outcome, Record, Rule, What};
 use crate::plan::{CallPlan, Kind};
@@ -14,6 +15,8 @@ use super::world::{Due, World};
 const LIVE_WITHIN: Duration = Duration::from_secs(5);
 /// Peers that were lost have been noticed by then: two heartbeats, a back-off, and a handshake.
 const PROBE_AFTER: Duration = Duration::from_millis(3_500);
+/// One way over a link that is slow, at the least.
+const SLOW: Duration = Duration::from_millis(20);
 /// How long nothing may move on any call that has not ended: longer than every stall and deadline.
 const STUCK_AFTER: Duration = Duration::from_secs(25);
 /// Steps of a run, at the most: more is a loop.
@@ -100,6 +103,11 @@ impl World<'_> {
             options.reader_window,
         ];
         let size = windows.into_iter().min().unwrap_or_default();
+        // Over slow links many windows of it would take longer than a call may.
+        let size = match options.latency + options.jitter > SLOW {
+            true => size.min(CHUNK as u32),
+            false => size,
+        };
         let sizes: Arc<[u32]> = vec![size; 3].into();
         for client in 0..options.clients {
             for id in 0..options.instances {
