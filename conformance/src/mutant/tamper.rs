@@ -287,10 +287,8 @@ impl Tamper {
     }
 
     fn pass_call(&mut self, frame: RpcCall, out: &mut Frames) {
-        if let Some(_call) = self.calls.get_mut(&frame.request_id) {
-            if frame.flags & RESET != 0 {
-                self.calls.remove(&frame.request_id);
-            }
+        if frame.flags & RESET != 0 {
+            self.calls.remove(&frame.request_id);
         }
         out.down.push(response(down::Frame::RpcCall(frame)));
     }
