@@ -274,8 +274,14 @@ async fn obeys(gateway: &mut Registered, echo: &Echo, drain: impl FnOnce()) -> R
     };
     gateway.stream.send(&call(reset)).await?;
     gateway.stream.send(&call(open(3, "None"))).await?;
-    let part = gateway.stream.find("the next answer", parts).await?;
-    assert_eq!((part.request_id, part.status), (3, 12), "{part:?}");
+    loop {
+        let part = gateway.stream.find("the next answer", parts).await?;
+        assert_eq!(part.request_id, 3, "{part:?}");
+        if part.flags & flags::COMPLETE != 0 {
+            assert_eq!(part.status, 12);
+            break;
+        }
+    }
 
     // After the drain's answer an OPEN is refused, and the stream ends once no call runs.
     gateway.stream.send(&call(open(4, "Hold"))).await?;
