@@ -105,9 +105,13 @@ impl Client {
     /// Where there is no whole answer.
     pub async fn unary(&self, call: Call, message: &[u8]) -> Result<Answer> {
         let mut exchange = self.open(call.build()?, false).await?;
-        exchange.send(message).await?;
+        let sent = exchange.send(message).await;
         exchange.half_close();
-        exchange.answer().await
+        // An answer may come before its request is there: then the rest of the request does not matter.
+        match (exchange.answer().await, sent) {
+            (Err(_), Err(sent)) => Err(sent.context("the request")),
+            (answer, _) => answer,
+        }
     }
 
     /// Waits until the peer takes no more calls on this connection: its GOAWAY has come.

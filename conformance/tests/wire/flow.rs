@@ -17,7 +17,7 @@ use super::worlds::{ARMS, Arm, Side, World};
 /// How long no window comes before a sender counts as stopped.
 const STILL: Duration = Duration::from_millis(300);
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handler_that_does_not_read_stops_its_client_within_the_bound() -> Result<()> {
     for arm in ARMS {
         let world = World::start(arm).await?;
@@ -67,7 +67,7 @@ async fn a_handler_that_does_not_read_stops_its_client_within_the_bound() -> Res
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_read_stops_its_handler_within_the_bound() -> Result<()> {
     let window = 65_535;
     for arm in ARMS {
@@ -112,7 +112,7 @@ async fn a_client_that_does_not_read_stops_its_handler_within_the_bound() -> Res
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn windows_are_counted_exactly_by_hand() -> Result<()> {
     for arm in ARMS {
         let world = World::start(arm).await?;
@@ -144,7 +144,7 @@ async fn windows_are_counted_exactly_by_hand() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grants_come_only_for_what_was_taken() -> Result<()> {
     let world = World::start(Arm::Own).await?;
     let (Side::Own(gateway), Side::Own(instance)) = (&world.gateway, &world.instance) else {
