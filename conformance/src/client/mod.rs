@@ -107,11 +107,10 @@ impl Client {
         let mut exchange = self.open(call.build()?, false).await?;
         let sent = exchange.send(message).await;
         exchange.half_close();
-        // The answer may come before the message has gone, and closes the stream to it.
+        // An answer may come before its request is there: then the rest of the request does not matter.
         match (exchange.answer().await, sent) {
-            (Ok(answer), _) => Ok(answer),
-            (Err(error), Ok(())) => Err(error),
-            (Err(_), Err(error)) => Err(error),
+            (Err(_), Err(sent)) => Err(sent.context("the request")),
+            (answer, _) => answer,
         }
     }
 

@@ -27,6 +27,7 @@ type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 pub(crate) struct Echo {
     gate: Arc<watch::Sender<bool>>,
     taken: Arc<AtomicU64>,
+    began: Arc<AtomicUsize>,
     dropped: Arc<AtomicUsize>,
 }
 
@@ -37,6 +38,7 @@ impl Default for Echo {
         Self {
             gate: Arc::new(watch::Sender::new(false)),
             taken: Arc::default(),
+            began: Arc::default(),
             dropped: Arc::default(),
         }
     }
@@ -50,6 +52,11 @@ impl Echo {
     /// Bytes that handlers took of their requests.
     pub(crate) fn taken(&self) -> u64 {
         self.taken.load(Ordering::SeqCst)
+    }
+
+    /// Handlers of `Hold` that have begun.
+    pub(crate) fn began(&self) -> usize {
+        self.began.load(Ordering::SeqCst)
     }
 
     /// Handlers of `Hold` that were dropped before their gate was open.
@@ -121,6 +128,7 @@ where
                 }
                 "/test.Echo/Hold" => {
                     let mut armed = Armed(echo.dropped.clone(), true);
+                    echo.began.fetch_add(1, Ordering::SeqCst);
                     let _ = echo.gate.subscribe().wait_for(|open| *open).await;
                     armed.1 = false;
                     Box::pin(echo.counted(body).map(Ok))

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use bytes::Bytes;
 use grpcrouter_conformance::client::frames::Frames;
 use grpcrouter_conformance::client::wire::kind;
-use grpcrouter_conformance::client::{Call, Client};
+use grpcrouter_conformance::client::{Call, Client, Sending};
 use grpcrouter_conformance::framing::flagged;
 use grpcrouter_conformance::tunnel::flags;
 use grpcrouter_conformance::tunnel::tap::Way;
@@ -17,7 +17,16 @@ use super::worlds::{ARMS, Arm, Side, World};
 /// How long no window comes before a sender counts as stopped.
 const STILL: Duration = Duration::from_millis(300);
 
-#[tokio::test]
+/// Sends until no window comes any more.
+async fn send_until_stopped(sending: &mut Sending, rest: &mut Bytes) -> Result<()> {
+    while let Ok(room) = tokio::time::timeout(STILL, sending.room(rest.len())).await {
+        ensure!(!rest.is_empty(), "nothing stops the sender");
+        sending.send_raw(rest.split_to(room?)).await?;
+    }
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_handler_that_does_not_read_stops_its_client_within_the_bound() -> Result<()> {
     for arm in ARMS {
         let world = World::start(arm).await?;
@@ -27,10 +36,7 @@ async fn a_handler_that_does_not_read_stops_its_client_within_the_bound() -> Res
             .await?;
         let message = flagged(0, &vec![1; 4 << 20]);
         let mut rest = message.clone();
-        while let Ok(room) = tokio::time::timeout(STILL, call.sending.room(rest.len())).await {
-            let piece = rest.split_to(room?);
-            call.sending.send_raw(piece).await?;
-        }
+        send_until_stopped(&mut call.sending, &mut rest).await?;
         let sent = call.sending.sent();
         // One window of the receiver's is what the echo's own body may hold: it takes nothing here.
         assert!(
@@ -67,7 +73,7 @@ async fn a_handler_that_does_not_read_stops_its_client_within_the_bound() -> Res
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_that_does_not_read_stops_its_handler_within_the_bound() -> Result<()> {
     let window = 65_535;
     for arm in ARMS {
@@ -82,10 +88,7 @@ async fn a_client_that_does_not_read_stops_its_handler_within_the_bound() -> Res
         call.reading.releases(false);
         let message = flagged(0, &vec![1; 4 << 20]);
         let mut rest: Bytes = message.clone();
-        while let Ok(room) = tokio::time::timeout(STILL, call.sending.room(rest.len())).await {
-            let piece = rest.split_to(room?);
-            call.sending.send_raw(piece).await?;
-        }
+        send_until_stopped(&mut call.sending, &mut rest).await?;
         // The handler took what it could send on, and one chunk that it holds.
         let taken = world.echo.taken();
         let bound = world.response_bound + u64::from(window) + 16 * 1024;
@@ -112,7 +115,7 @@ async fn a_client_that_does_not_read_stops_its_handler_within_the_bound() -> Res
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn windows_are_counted_exactly_by_hand() -> Result<()> {
     for arm in ARMS {
         let world = World::start(arm).await?;
@@ -144,7 +147,7 @@ async fn windows_are_counted_exactly_by_hand() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn grants_come_only_for_what_was_taken() -> Result<()> {
     let world = World::start(Arm::Own).await?;
     let (Side::Own(gateway), Side::Own(instance)) = (&world.gateway, &world.instance) else {

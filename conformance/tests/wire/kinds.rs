@@ -6,7 +6,7 @@ use grpcrouter_conformance::client::{Call, text};
 use super::echo::NUMBERS;
 use super::worlds::{ARMS, World};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_kinds_arrive_whole_and_in_order() -> Result<()> {
     for arm in ARMS {
         let world = World::start(arm).await?;
@@ -65,7 +65,7 @@ async fn four_kinds_arrive_whole_and_in_order() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metadata_and_statuses_pass() -> Result<()> {
     for arm in ARMS {
         let world = World::start(arm).await?;

@@ -13,7 +13,7 @@ use grpcrouter_proto::v1::{RpcCall, RpcResponse, register_request, register_resp
 use super::echo::Echo;
 use super::worlds::{ARMS, Arm, Side, World};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_call_drops_its_handler() -> Result<()> {
     for arm in ARMS {
         let world = World::start(arm).await?;
@@ -25,6 +25,7 @@ async fn a_cancelled_call_drops_its_handler() -> Result<()> {
             .open(Call::new("/test.Echo/Hold").build()?, false)
             .await?;
         other.send(b"half a stream").await?;
+        until("handlers", LIMIT, || world.echo.began() == 2).await?;
         held.cancel();
         other.cancel();
         until("drop of both handlers", LIMIT, || world.echo.dropped() == 2).await?;
@@ -34,8 +35,7 @@ async fn a_cancelled_call_drops_its_handler() -> Result<()> {
         let _third = client
             .open(Call::new("/test.Echo/Hold").build()?, true)
             .await?;
-        // The gateway has read it once it answers a later one.
-        client.unary(Call::new("/test.Echo/Echo"), b"").await?;
+        until("third handler", LIMIT, || world.echo.began() == 3).await?;
         client.kill().await;
         until("drop of the third handler", LIMIT, || {
             world.echo.dropped() == 3
@@ -47,7 +47,7 @@ async fn a_cancelled_call_drops_its_handler() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deadline_ends_both_sides() -> Result<()> {
     for arm in ARMS {
         let world = World::start(arm).await?;
@@ -66,7 +66,7 @@ async fn a_deadline_ends_both_sides() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_loses_no_call() -> Result<()> {
     for arm in ARMS {
         let world = World::start(arm).await?;
@@ -75,7 +75,7 @@ async fn a_drain_loses_no_call() -> Result<()> {
             .open(Call::new("/test.Echo/Hold").build()?, false)
             .await?;
         held.send(b"before the drain").await?;
-        client.unary(Call::new("/test.Echo/Echo"), b"").await?;
+        until("handler", LIMIT, || world.echo.began() == 1).await?;
         match &world.instance {
             Side::Own(instance) => instance.drain().await?,
             Side::Product(instance) => instance.drain(),
@@ -110,7 +110,7 @@ async fn a_drain_loses_no_call() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_instance_is_lost_and_a_higher_epoch_takes_its_id() -> Result<()> {
     for arm in [Arm::Own, Arm::ProductGateway] {
         let world = World::start(arm).await?;
@@ -122,7 +122,7 @@ async fn a_killed_instance_is_lost_and_a_higher_epoch_takes_its_id() -> Result<(
         let mut held = client
             .open(Call::new("/test.Echo/Hold").build()?, true)
             .await?;
-        client.unary(Call::new("/test.Echo/Echo"), b"").await?;
+        until("handler", LIMIT, || world.echo.began() == 1).await?;
         let Side::Own(instance) = world.instance else {
             panic!("the instance is the suite's");
         };
@@ -144,7 +144,7 @@ async fn a_killed_instance_is_lost_and_a_higher_epoch_takes_its_id() -> Result<(
 }
 
 /// What is refused before a handler saw it goes elsewhere, with its message.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_refused_call_is_tried_once_more() -> Result<()> {
     let gateway = NaiveGateway::start(Settings::default()).await?;
     let mut refuses = Tunnel::dial(gateway.tunnel_addr).await?;
@@ -182,7 +182,7 @@ async fn a_refused_call_is_tried_once_more() -> Result<()> {
 }
 
 /// The instance sees what a gateway does wrong, and ends no other call for it.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_served_instance_judges_the_frames_of_its_gateway() -> Result<()> {
     let mut port = TunnelPort::listen().await?;
     let served = serve(port.addr(), info("a", &["test.Echo"]), Echo::default());

@@ -59,7 +59,7 @@ fn parts(frame: RegisterRequest) -> Option<RpcResponse> {
 }
 
 /// A whole answer in one frame, before the request has ended; and one of trailers only.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tunnel_by_hand_answers_calls_of_either_gateway() -> Result<()> {
     let naive = NaiveGateway::start(Settings::default()).await?;
     for [clients, tunnels] in [
@@ -122,7 +122,7 @@ async fn a_tunnel_by_hand_answers_calls_of_either_gateway() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn epochs_are_told_apart_by_either_gateway() -> Result<()> {
     let naive = NaiveGateway::start(Settings::default()).await?;
     for tunnels in [product_gateway().await?[1], naive.tunnel_addr] {
@@ -149,10 +149,10 @@ async fn epochs_are_told_apart_by_either_gateway() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn silence_ends_a_tunnel_at_either_end() -> Result<()> {
     let quick = Settings {
-        heartbeat_ms: 50,
+        heartbeat_ms: 500,
         ..Settings::default()
     };
     let gateway = NaiveGateway::start(quick).await?;
@@ -188,7 +188,7 @@ async fn silence_ends_a_tunnel_at_either_end() -> Result<()> {
 
     let mut port = TunnelPort::listen().await?;
     let told = RegistrationAck {
-        heartbeat_interval_ms: 50,
+        heartbeat_interval_ms: 500,
         ..ack()
     };
     let served = serve(port.addr(), info("a", &["test.Echo"]), Echo::default());
@@ -200,7 +200,7 @@ async fn silence_ends_a_tunnel_at_either_end() -> Result<()> {
 }
 
 /// The product's instance and the suite's obey a gateway by hand in the same way.
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_gateway_by_hand_runs_calls_at_either_instance() -> Result<()> {
     let mut port = TunnelPort::listen().await?;
     let mut config = InstanceConfig::new("product", ["test.Echo"]);
