@@ -1,6 +1,6 @@
 //! Implementations that are broken on purpose, each in one way: what the suite must find.
 //!
-//! A mutant is a whole implementation with a [`relay`] between its gateway and its instances that changes
+//! A mutant is a whole implementation with a [`Relay`] between its gateway and its instances that changes
 //! frames on their way. Everything else of it is right, so that it fails what it is broken for.
 
 mod edit;
