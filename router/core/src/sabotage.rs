@@ -37,6 +37,12 @@ sabotages! {
     ChunkDropped,
     /// A chunk is sent twice, with two numbers.
     ChunkTwice,
+    /// A chunk's first byte is another one.
+    ByteFlipped,
+    /// Of a response that fails, what waits to be taken is thrown away.
+    FailureTruncated,
+    /// The end of a response is not told.
+    EndUntold,
     /// A reset is not sent.
     ResetLost,
     /// A reset that comes to an instance changes nothing.
@@ -124,4 +130,13 @@ pub fn is(sabotage: Sabotage) -> bool {
 #[inline(always)]
 pub const fn is(_: Sabotage) -> bool {
     false
+}
+
+/// Bytes of which the first is another one.
+pub fn flipped(data: &bytes::Bytes) -> bytes::Bytes {
+    let mut flipped = data.to_vec();
+    if let Some(first) = flipped.first_mut() {
+        *first ^= 0xff;
+    }
+    flipped.into()
 }

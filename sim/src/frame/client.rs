@@ -187,12 +187,14 @@ impl World<'_> {
 
     /// Reads what came. `true` when the call is over.
     fn read_response(&mut self, conn: ConnId, call: u32, ongoing: &mut Ongoing) -> bool {
-        if let Some((code, reason)) = ongoing.trailers.filter(|(code, _)| *code != 0) {
-            // A failure is known at once, whatever was not read.
+        // A failure is known at once. What a gateway says itself may come instead of what was not read; what a
+        // handler says comes behind all that it gave.
+        let failed = ongoing.trailers.filter(|(code, _)| *code != 0);
+        if let Some((code, reason)) = failed.filter(|(_, reason)| !reason.is_empty()) {
             self.end_call(call, ongoing, code, reason);
             return true;
         }
-        if self.now < ongoing.read_at {
+        if self.now < ongoing.read_at && failed.is_none() {
             return false;
         }
         while let Some(bytes) = ongoing.waiting.pop_front() {

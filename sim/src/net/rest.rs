@@ -53,29 +53,37 @@ pub(crate) fn leaks(state: &State) -> Vec<String> {
     left
 }
 
+/// Tasks of a gateway that nobody is connected to: its two ports.
+const SERVING: usize = 2;
+
 /// What gateways hold once everyone has gone, one line for each that does.
 pub(super) fn held(world: &World) -> Vec<String> {
     let counts: Vec<_> = world.with(|state, _| {
         let gateways = state.gateways.iter().enumerate();
-        let gateways = gateways.filter_map(|(n, host)| Some((n, host.gateway.as_ref()?)));
+        let gateways = gateways.filter_map(|(n, host)| Some((n, host, host.gateway.as_ref()?)));
         gateways
-            .map(|(number, gateway)| {
+            .map(|(number, host, gateway)| {
                 let gauges = gateway.gauges();
+                let tasks = host
+                    .tasks
+                    .as_ref()
+                    .map_or(0, |tasks| tasks.num_alive_tasks());
                 let counts = [
                     gauges.calls.get(),
                     gauges.tunnels.get(),
                     gauges.connections.get(),
                     gateway.instances(),
+                    tasks.saturating_sub(SERVING),
                 ];
                 (Node::Gateway(number), counts)
             })
             .collect()
     });
-    let held = counts.into_iter().filter(|(_, counts)| *counts != [0; 4]);
-    held.map(|(node, [calls, tunnels, connections, instances])| {
+    let held = counts.into_iter().filter(|(_, counts)| *counts != [0; 5]);
+    held.map(|(node, [calls, tunnels, connections, instances, tasks])| {
         format!(
             "{node}, with everyone gone: {calls} calls, {tunnels} tunnels, {connections} connections, \
-             {instances} instances"
+             {instances} instances, {tasks} tasks"
         )
     })
     .collect()

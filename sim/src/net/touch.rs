@@ -27,8 +27,10 @@ struct Path {
     gateway: Option<usize>,
     /// The instance that it is for, or at which it came.
     instance: Option<usize>,
-    /// How much later than without faults it may be.
+    /// How much later than without faults it may be: for as long as any fault on it was felt.
     extra: Duration,
+    /// Until when the faults so far are felt.
+    felt_until: Time,
 }
 
 /// A fault that may still be felt.
@@ -64,6 +66,7 @@ impl Touches {
             gateway: None,
             instance: pinned,
             extra: Duration::ZERO,
+            felt_until: Time::ZERO,
         });
     }
 
@@ -126,7 +129,7 @@ impl Touches {
                 // Its handler may not have heard yet, and then hears that much later.
                 let path = &mut self.paths[call as usize];
                 if path.may(hit) {
-                    path.extra += extra;
+                    path.feel(now, shadow);
                 }
             }
         }
@@ -142,13 +145,22 @@ impl Touches {
     fn touch(&mut self, ledger: &mut Ledger, now: Time, call: u32, shadow: Shadow) {
         let path = &mut self.paths[call as usize];
         if path.may(shadow.hit) {
-            path.extra += shadow.extra;
+            path.feel(now, shadow);
             ledger.touched(now, call);
         }
     }
 }
 
 impl Path {
+    /// A fault on it is felt from now on. What several are felt at the same time counts once.
+    fn feel(&mut self, now: Time, shadow: Shadow) {
+        let from = now.max(self.felt_until);
+        if shadow.until > from {
+            self.extra += (shadow.until - from).min(shadow.extra);
+            self.felt_until = shadow.until;
+        }
+    }
+
     /// Whether it goes over what is hit, for all that is known.
     fn may(&self, hit: Hit) -> bool {
         let gateway = |g| self.gateway.is_none_or(|gateway| gateway == g);

@@ -330,7 +330,13 @@ impl Ledger {
             reason: reason.to_owned(),
         });
         let by_deadline = code == DEADLINE_EXCEEDED && overdue;
-        if !own && !by_deadline && !record.touched {
+        let response = &record.response;
+        let (handed, delivered) = (response.handed, response.delivered.position());
+        if own && !by_deadline && handed != delivered {
+            // A status comes after all that its handler gave before it.
+            let what = format!("its handler's status {code} after {delivered} bytes of {handed}");
+            self.report(now, Rule::Gapped, Some(call), what);
+        } else if !own && !by_deadline && !record.touched {
             let what = format!("status {code} `{reason}`, and no fault was near it");
             self.report(now, Rule::Unjustified, Some(call), what);
         }

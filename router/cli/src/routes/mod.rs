@@ -76,9 +76,10 @@ impl RouteArgs {
                 let loaded = spawn_blocking(move || lines.load_again(&file)).await;
                 match loaded.unwrap_or_else(|panic| Err(panic.to_string())) {
                     Ok(routes) => {
-                        let path = path.display();
-                        info!(services = names(&routes), "routes reloaded from {path}");
+                        let (path, services) = (path.display(), names(&routes));
+                        // Said once it is true.
                         set(routes);
+                        info!(services, "routes reloaded from {path}");
                     }
                     Err(line) => error!("routes stay as they are: {line}"),
                 }

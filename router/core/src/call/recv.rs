@@ -125,6 +125,11 @@ impl<S, E> RecvHalf<S, E> {
         Ok(())
     }
 
+    /// Forgets what was not taken yet: never right.
+    pub fn drop_waiting(&mut self) {
+        self.queue.clear();
+    }
+
     /// The call failed: what was not taken yet is dropped, and the fault is what its reader gets.
     pub fn fail(&mut self, fault: CallFault) {
         self.state = RecvState::Ended;

@@ -131,7 +131,14 @@ impl<R: Role> Tunnel<R> {
         }
         let ends = frame.end.is_some();
         if let Some(end) = frame.end {
-            call.recv.on_end(end).map_err(CallFault::Breach)?;
+            if sabotage::is(Sabotage::FailureTruncated)
+                && !format!("{end:?}").contains("status: 0,")
+            {
+                call.recv.drop_waiting();
+            }
+            if R::RESPONDS || !sabotage::is(Sabotage::EndUntold) {
+                call.recv.on_end(end).map_err(CallFault::Breach)?;
+            }
         }
         if frame.window > 0 {
             let granted = call.send.window.grant(frame.window);

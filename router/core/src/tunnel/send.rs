@@ -193,7 +193,10 @@ impl<R: Role> Tunnel<R> {
         if !call.send.sendable() {
             return 0;
         }
-        let data = call.send.queue.pop(CHUNK.min(call.send.window.available()));
+        let mut data = call.send.queue.pop(CHUNK.min(call.send.window.available()));
+        if sabotage::is(Sabotage::ByteFlipped) {
+            data = sabotage::flipped(&data);
+        }
         if sabotage::is(Sabotage::ChunkDropped) && data.len() == CHUNK {
             call.send.window.spend(data.len());
             call.send.passed += data.len();
