@@ -200,6 +200,22 @@ impl Host {
     }
 }
 
+/// A setting that is wanted of an instance and was not honoured.
+pub(crate) fn missing_of_instance(
+    settings: &SubjectSettings,
+    honoured: &[String],
+) -> Option<&'static str> {
+    let own = SubjectSettings {
+        call_window: settings.call_window,
+        call_window_max: settings.call_window_max,
+        message_max: settings.message_max,
+        max_metadata: settings.max_metadata,
+        max_calls: settings.max_calls,
+        ..SubjectSettings::default()
+    };
+    missing(&own, honoured)
+}
+
 /// A setting that is wanted and was not honoured.
 fn missing(settings: &SubjectSettings, honoured: &[String]) -> Option<&'static str> {
     let set = [

@@ -9,7 +9,8 @@ use crate::link::Link;
 use crate::pb::{SubjectInstance, SubjectRequest, SubjectRole};
 use crate::probe::side::Watched;
 use crate::probe::{self, Probe, Script};
-use crate::rig::Rig;
+use crate::rig::{Rig, Skip, missing_of_instance};
+use crate::role::Role;
 use crate::subject::Running;
 use crate::tunnel::instance::{ServedInstance, serve};
 use crate::tunnel::{self, tap::Tap};
@@ -284,6 +285,13 @@ impl Hosted {
                 instance: Some(asked),
             };
             let running = Box::new(subject.start(&request, &host.side).await?);
+            // Beside a gateway that has the setting, it is the gateway's to keep.
+            if rig.role() == Role::Instance
+                && let Some(lacks) = missing_of_instance(&rig.settings, &running.reply.honoured)
+            {
+                let why = format!("it needs the setting `{lacks}`, which the subject has not");
+                return Err(Skip(why).into());
+            }
             return Ok(Self::Subject { id, running });
         }
         let services = match asked.services.is_empty() {

@@ -94,13 +94,19 @@ fn all(
     let matrix: Matrix = toml::from_str(&text).context("conformance/matrix.toml")?;
     let reports = workspace.target.join("conformance");
     std::fs::create_dir_all(&reports)?;
-    let chosen = |run: &Run| run.name.contains(only);
+    let python = environment(workspace)?;
+    if python.is_none() {
+        println!("skipped: the implementations in Python, since python3 is absent");
+    }
+    let chosen =
+        |run: &Run| run.name.contains(only) && (python.is_some() || !run.name.contains("Python"));
     let runs: Vec<Run> = matrix.run.into_iter().filter(chosen).collect();
     let broken: Vec<Run> = broken.into_iter().filter(chosen).collect();
     let mut tally = Tally::default();
     let mut written = Vec::new();
     for run in &runs {
         let report = reports.join(file_name(run));
+        let run = &run.with_python(python.as_deref());
         match one(workspace, programs, run, &report) {
             Ok(last) => {
                 println!("{:<30} {last}", run.name);
@@ -125,6 +131,57 @@ fn all(
         println!("\n{table}");
     }
     Ok(tally)
+}
+
+/// A Python with what the reference implementations need, in an environment of its own under the target
+/// folder; none where there is no python3.
+fn environment(workspace: &Workspace) -> Result<Option<PathBuf>> {
+    if !shell::is_there(Command::new("python3").arg("--version")) {
+        return Ok(None);
+    }
+    let folder = workspace.target.join("conformance-venv");
+    let python = folder.join("bin/python");
+    let requirements = workspace.root.join("conformance/requirements.txt");
+    let wanted = std::fs::read_to_string(&requirements)?;
+    let done = folder.join("installed");
+    // What is installed is what is wanted, unless the file has changed since.
+    if std::fs::read_to_string(&done).is_ok_and(|installed| installed == wanted) {
+        return Ok(Some(python));
+    }
+    println!(
+        "installing {} into {}",
+        wanted.trim().replace('\n', ", "),
+        folder.display()
+    );
+    shell::run(Command::new("python3").args(["-m", "venv"]).arg(&folder))?;
+    let mut pip = Command::new(&python);
+    pip.args([
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "-r",
+    ]);
+    shell::run(pip.arg(&requirements))?;
+    std::fs::write(&done, wanted)?;
+    Ok(Some(python))
+}
+
+impl Run {
+    /// The same with the Python of the environment.
+    fn with_python(&self, python: Option<&Path>) -> Self {
+        let fill = |command: &Option<String>| {
+            let python = python.map(|python| python.display().to_string());
+            let command = command.as_ref()?;
+            Some(command.replace("{python}", &python.unwrap_or_default()))
+        };
+        Self {
+            gateway_cmd: fill(&self.gateway_cmd),
+            instance_cmd: fill(&self.instance_cmd),
+            ..self.clone()
+        }
+    }
 }
 
 /// The mutants: one for each file of what it must fail.
