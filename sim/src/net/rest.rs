@@ -67,7 +67,7 @@ pub(super) fn held(world: &World) -> Vec<String> {
                 let tasks = host
                     .tasks
                     .as_ref()
-                    .map_or(0, |tasks| tasks.num_alive_tasks());
+                    .map_or(0, tokio::runtime::RuntimeMetrics::num_alive_tasks);
                 let counts = [
                     gauges.calls.get(),
                     gauges.tunnels.get(),
