@@ -4,6 +4,7 @@ use std::fmt;
 
 use grpcrouter_core::error::Breach;
 use grpcrouter_core::registry::PickError;
+use grpcrouter_core::sabotage::{self, Sabotage};
 use grpcrouter_core::tunnel::reset_code;
 use grpcrouter_core::{CallFault, OpenError, percent};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -196,6 +197,9 @@ impl From<&CallFault> for GatewayStatus {
             CallFault::Breach(_) => (Code::Internal, Reason::ProtocolError),
             CallFault::TooLarge(_) => (Code::ResourceExhausted, Reason::Limit),
             CallFault::Deadline => (Code::DeadlineExceeded, Reason::Deadline),
+            CallFault::Lost { .. } if sabotage::is(Sabotage::LossMisnamed) => {
+                (Code::Internal, Reason::ProtocolError)
+            }
             CallFault::Lost { .. } => (Code::Unavailable, Reason::InstanceLost),
         };
         Self::new(code, reason, fault.to_string())

@@ -25,9 +25,6 @@ macro_rules! found {
 }
 
 found! {
-    /// The call was late, and the oracle did not know that it waited for another call's dial, over a
-    /// link that was held. An error of the simulation.
-    a_call_waits_for_the_dial_of_another_one: Layer::Net, 2264, DRAWN;
     /// An instance that dialled before its rival did was refused, waited two heartbeats, and was away for
     /// longer than the oracle allowed. An error of the simulation.
     an_instance_waits_after_its_rival_has_gone: Layer::Net, 2_000_482, DRAWN;

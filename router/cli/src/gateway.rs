@@ -79,11 +79,11 @@ struct LimitArgs {
     #[arg(long, value_name = "N", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..))]
     max_streams: u32,
     /// Connections at once on each port.
-    #[arg(long, value_name = "N", default_value_t = 16_384)]
-    max_connections: usize,
+    #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections: u32,
     /// Connections at once from one address on the tunnel port.
-    #[arg(long, value_name = "N", default_value_t = 1_024)]
-    max_connections_per_ip: usize,
+    #[arg(long, value_name = "N", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..))]
+    max_connections_per_ip: u32,
     /// The longest list of metadata, per call and direction: 1KiB to 32KiB. Agents take 16KiB, and the
     /// smaller limit holds for what the gateway sends.
     #[arg(long, value_name = "SIZE", default_value = "16KiB", value_parser = args::metadata)]
@@ -207,8 +207,8 @@ fn config(args: GatewayArgs) -> GatewayConfig {
         },
         client_window: limits.client_window,
         max_streams: limits.max_streams,
-        max_connections: limits.max_connections,
-        max_connections_per_ip: limits.max_connections_per_ip,
+        max_connections: limits.max_connections as usize,
+        max_connections_per_ip: limits.max_connections_per_ip as usize,
         client_keepalive: args.client_keepalive,
         drain_timeout: args.drain_timeout,
         gateways: args.gateways,

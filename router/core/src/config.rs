@@ -71,6 +71,9 @@ impl Config {
         if self.max_calls == 0 {
             return Err("max_calls: at least 1".to_owned());
         }
+        if self.tunnel_queue == 0 {
+            return Err("tunnel_queue: at least 1 byte, or no call can be opened".to_owned());
+        }
         if self.max_frame < MAX_FRAME_MIN {
             return Err(format!("max_frame: at least {MAX_FRAME_MIN} bytes"));
         }

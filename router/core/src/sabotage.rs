@@ -1,8 +1,8 @@
 //! Deliberate faults, for the simulation's own test: each must be caught by the rule that names it.
 //!
-//! They exist only where `--cfg grpcrouter_sabotage` is given to the compiler, which no feature does; without
-//! it [`is`] is a constant, and nothing of them is left. Those of the shell are listed here too, so that one
-//! choice is of all of them.
+//! They can be chosen only where `--cfg grpcrouter_sabotage` is given to the compiler, which no feature does.
+//! Without it [`is`] is a constant, no code takes account of them, and what is left is this list. Those of the
+//! shell are listed here too, so that one choice is of all of them.
 
 /// The faults, each with what it does. In one list, so that none can be left out of `ALL`.
 macro_rules! sabotages {
@@ -88,6 +88,14 @@ sabotages! {
     KeepaliveNever,
     /// A draining gateway waits for its calls for ever.
     DrainUnlimited,
+    /// A call whose instance was lost ends as if that had broken the protocol.
+    LossMisnamed,
+    /// A gateway that drains gives its calls no time.
+    GatewayDrainCuts,
+    /// An instance that drains gives its calls no time.
+    InstanceDrainCuts,
+    /// A tunnel's task stays when the tunnel is gone.
+    TunnelTaskLeaked,
     /// A gateway ends a response without its trailers.
     TrailersDropped,
     /// A call whose instance was lost while it ran is given to another.

@@ -104,7 +104,15 @@ impl GatewayConfig {
                 i32::MAX
             ));
         }
-        Ok(())
+        let entries = [
+            ("max_streams", self.max_streams as usize),
+            ("max_connections", self.max_connections),
+            ("max_connections_per_ip", self.max_connections_per_ip),
+        ];
+        match entries.into_iter().find(|(_, limit)| *limit == 0) {
+            Some((name, _)) => Err(format!("{name}: at least 1, or nobody can call")),
+            None => Ok(()),
+        }
     }
 
     /// The bound of the path client, gateway, tunnel, agent.
@@ -149,6 +157,24 @@ mod tests {
         for window in [0, 2 * 1024, CLIENT_WINDOW_MIN - 1, 1 << 31] {
             let refusal = with(window).check().expect_err("out of range");
             assert!(refusal.starts_with("client_window: 65535"), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn limits_that_let_nobody_in_are_refused() {
+        let refusal = |shut: fn(&mut GatewayConfig)| {
+            let mut config = GatewayConfig::default();
+            shut(&mut config);
+            config.check().expect_err("nobody gets in")
+        };
+        let refusals = [
+            refusal(|config| config.tunnel.tunnel_queue = 0),
+            refusal(|config| config.max_streams = 0),
+            refusal(|config| config.max_connections = 0),
+            refusal(|config| config.max_connections_per_ip = 0),
+        ];
+        for refusal in refusals {
+            assert!(refusal.contains(": at least 1"), "{refusal}");
         }
     }
 }

@@ -163,11 +163,15 @@ impl Gateway {
         let gauges = &shared.gauges;
         info!(calls = gauges.calls.get(), "draining");
         shared.drain.send_replace(true);
-        let until = shared.clock.now() + shared.config.drain_timeout;
+        let limit = match sabotage::is(Sabotage::GatewayDrainCuts) {
+            true => std::time::Duration::ZERO,
+            false => shared.config.drain_timeout,
+        };
+        let until = shared.clock.now() + limit;
         self.settle(until, || gauges.calls.get() == 0).await;
         // A call whose last bytes wait for its client's window is no longer counted as one. But a peer that
         // is gone without a word must not hold up the shutdown for long.
-        let until = shared.clock.now() + GOODBYE_LIMIT.min(shared.config.drain_timeout);
+        let until = shared.clock.now() + GOODBYE_LIMIT.min(limit);
         self.settle(until, || {
             gauges.tunnels.get() + gauges.connections.get() == 0
         })

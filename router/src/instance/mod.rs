@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grpcrouter_core::descriptors::Announced;
+use grpcrouter_core::sabotage::{self, Sabotage};
 use grpcrouter_proto::v1::HealthStatus;
 use http::{Request, Response};
 use http_body::Body;
@@ -212,7 +213,9 @@ where
         let mut drain = self.shared.drain.clone();
         let overdue = async {
             raised(&mut drain).await;
-            tokio::time::sleep(limit).await;
+            if !sabotage::is(Sabotage::InstanceDrainCuts) {
+                tokio::time::sleep(limit).await;
+            }
         };
         // The first that ends with an error ends all, as does the end of the drain: dropping the set does.
         tokio::select! {

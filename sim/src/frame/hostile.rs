@@ -40,6 +40,7 @@ impl World<'_> {
         if how == Hostility::HeadTwice && !self.instance_ends[conn].as_deref().is_some_and(runs) {
             from = 0;
         }
+        self.ledger.hostile();
         let frame = Forged {
             id,
             ..Forged::default()

@@ -12,7 +12,8 @@ impl World<'_> {
     /// A fault is on the call's path.
     pub(super) fn touch(&mut self, call: u32) {
         if !self.ledger.record(call).is_touched() {
-            self.ledger.touched(self.now, call);
+            let ever = Time::from_micros(u64::MAX);
+            self.ledger.touched(self.now, call, self.now..=ever);
         }
     }
 

@@ -52,7 +52,7 @@ pub(super) fn drive(stage: &mut Stage, plan: &Plan, print: bool) -> usize {
     live(stage, &mut faults);
     rest(stage);
     leave(stage, &mut faults);
-    faults.counted
+    faults.counted()
 }
 
 /// From each client, each instance answers within the time.
@@ -110,7 +110,8 @@ fn attend(world: &Arc<World>, probe: &mut Probe) {
         }
         let call = state.want(CallPlan::small(probe.client, probe.instance));
         // It may fail: only that none succeeds is wrong.
-        state.ledger.touched(now, call);
+        let ever = now + LIVE_WITHIN * 2;
+        state.ledger.touched(now, call, now..=ever);
         probe.call = Some(call);
     });
 }

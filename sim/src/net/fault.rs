@@ -12,7 +12,7 @@ use crate::oracle::{Edge, What};
 use crate::plan::{FaultKind, FaultPlan, Plan};
 
 use super::client::START;
-use super::hosts::{BACKOFF, DIAL, PROBES};
+use super::hosts::{BACKOFF, DIAL, DRAIN, PROBES};
 use super::network::{Change, Network};
 use super::node::{Link, Node};
 use super::touch::Hit;
@@ -35,8 +35,8 @@ pub(super) struct Faults {
     /// What is to be done when, in order.
     agenda: BTreeMap<(Time, u64), Change>,
     scheduled: u64,
-    /// That hit something on which a call was open.
-    pub(super) counted: usize,
+    /// That hit something on which a call was open; those aside that are a cut.
+    counted: usize,
 }
 
 impl Faults {
@@ -72,7 +72,8 @@ impl Faults {
                         let until = (now + fault.length).as_micros() as f64 / 1e3;
                         println!("{} until {until:.3} ms", fault.kind);
                     }
-                    self.counted += 1;
+                    // Nothing is cut before its end has sent what it still may.
+                    self.counted += usize::from(fault.kind != FaultKind::Cut);
                     self.world.with(|state, now| {
                         state.ledger.world(now, Edge::World, What::Fault, number);
                     });
@@ -81,6 +82,11 @@ impl Faults {
             }
         }
         self.network.supervise(sim);
+    }
+
+    /// Faults that hit something on which a call was open.
+    pub(super) fn counted(&self) -> usize {
+        self.counted + self.world.with(|state, _| state.links.cuts())
     }
 
     /// Begins no more faults. Whether a process drains, which is to come to its end by itself.
@@ -264,9 +270,11 @@ impl Faults {
             fault.length = fault.length.max(PROBES);
         }
         let fault = &fault;
-        // A process whose time has passed disturbs nobody.
-        if kind != FaultKind::StaleEpoch {
-            self.touch(Hit::Host(node), fault);
+        match kind {
+            // A process whose time has passed disturbs nobody.
+            FaultKind::StaleEpoch => {}
+            FaultKind::DrainInstance | FaultKind::DrainGateway => self.touch_drained(node),
+            _ => self.touch(Hit::Host(node), fault),
         }
         match (kind, node) {
             (FaultKind::Crash, _) => {
@@ -327,6 +335,15 @@ impl Faults {
         (!all.is_empty()).then(|| all[self.rng.usize(..all.len())])
     }
 
+    /// Touches what comes to a host that drains, until it is started anew, and what it has when its time is up.
+    fn touch_drained(&self, node: Node) {
+        let late = Duration::from_secs(8) + back(&self.world);
+        self.world.with(|state, now| {
+            let ledger = &mut state.ledger;
+            state.touches.drain(ledger, now, node, DRAIN, late);
+        });
+    }
+
     /// Touches what goes over it while the fault lasts, and until its ends have noticed and are back.
     fn touch(&self, hit: Hit, fault: &FaultPlan) {
         let tail = tail(&self.world, hit, fault);
@@ -340,12 +357,15 @@ impl Faults {
     }
 }
 
+/// How long a host takes that dials again: a dial, and the handshake of a tunnel.
+fn back(world: &World) -> Duration {
+    BACKOFF + super::hop(&world.options) * 12
+}
+
 /// How long after a fault it is felt.
 fn tail(world: &World, hit: Hit, fault: &FaultPlan) -> Duration {
     let options = &world.options;
-    let hop = super::hop(options);
-    // A dial, and the handshake of a tunnel.
-    let back = BACKOFF + hop * 12;
+    let back = back(world);
     // A silent peer is pinged after one interval, and given up after another.
     let noticed = options.heartbeat * 2 + DIAL + back;
     match fault.kind {
@@ -362,8 +382,6 @@ fn tail(world: &World, hit: Hit, fault: &FaultPlan) -> Duration {
         {
             back
         }
-        // It may drain for as long as that, and is started anew then.
-        FaultKind::DrainInstance | FaultKind::DrainGateway => Duration::from_secs(8) + back,
         _ => noticed,
     }
 }

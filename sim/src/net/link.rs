@@ -21,6 +21,8 @@ pub(crate) struct Links {
     crawling: BTreeMap<Link, u64>,
     /// Steps so far.
     steps: u64,
+    /// Connections that were cut so far, in the middle of what they sent.
+    cuts: usize,
 }
 
 /// One end of a connection.
@@ -110,7 +112,8 @@ impl Links {
             end.written += bytes;
             if let Some(left) = &mut end.cut_after {
                 *left = left.saturating_sub(bytes);
-                if *left == 0 {
+                if *left == 0 && bytes > 0 {
+                    self.cuts += 1;
                     wake(&mut end.reader);
                 }
             }
@@ -203,6 +206,11 @@ impl Links {
         {
             end.cut_after = after;
         }
+    }
+
+    /// How many connections were cut so far, in the middle of what they sent.
+    pub(crate) fn cuts(&self) -> usize {
+        self.cuts
     }
 
     /// A process has ended: what it was connected to is reset.

@@ -146,6 +146,11 @@ impl Network {
         !self.draining.is_empty()
     }
 
+    /// Whether this one drains.
+    pub(crate) fn is_draining(&self, node: Node) -> bool {
+        self.draining.contains_key(&node)
+    }
+
     /// A process that was told to drain ends in time, whatever its calls do.
     fn check_drains(&mut self) {
         let world = &self.world;

@@ -39,6 +39,8 @@ struct Shadow {
     hit: Hit,
     until: Time,
     extra: Duration,
+    /// When it may be felt first by a call that its handler already had: a drain lets those finish.
+    spares: Option<Time>,
 }
 
 /// Who was touched, and who will be.
@@ -116,8 +118,37 @@ impl Touches {
         until: Time,
         extra: Duration,
     ) {
-        let shadow = Shadow { hit, until, extra };
+        let shadow = Shadow {
+            hit,
+            until,
+            extra,
+            spares: None,
+        };
+        self.cast(ledger, now, shadow);
+    }
+
+    /// A host drains: calls that it has are cut after `limit` at the earliest, all others may fail of it from
+    /// now on.
+    pub(crate) fn drain(
+        &mut self,
+        ledger: &mut Ledger,
+        now: Time,
+        node: Node,
+        limit: Duration,
+        extra: Duration,
+    ) {
+        let shadow = Shadow {
+            hit: Hit::Host(node),
+            until: now + extra,
+            extra,
+            spares: Some(now + limit),
+        };
+        self.cast(ledger, now, shadow);
+    }
+
+    fn cast(&mut self, ledger: &mut Ledger, now: Time, shadow: Shadow) {
         self.shadows.push(shadow);
+        let hit = shadow.hit;
         for call in 0..self.paths.len() as u32 {
             let record = ledger.record(call);
             if record.is_open() {
@@ -143,10 +174,14 @@ impl Touches {
     }
 
     fn touch(&mut self, ledger: &mut Ledger, now: Time, call: u32, shadow: Shadow) {
+        let base = self.base;
         let path = &mut self.paths[call as usize];
         if path.may(shadow.hit) {
+            let runs = path.surely(shadow.hit) && ledger.record(call).runs() > 0;
+            let from = shadow.spares.filter(|_| runs).unwrap_or(now);
             path.feel(now, shadow);
-            ledger.touched(now, call);
+            // Its last word is under way for a while.
+            ledger.touched(now, call, from..=shadow.until + base);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What is known of one call.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use grpcrouter_core::Time;
@@ -32,8 +33,8 @@ pub struct Record {
     pub(super) ended: Option<(Time, Outcome)>,
     /// Its client is gone: nobody can say how it ended.
     pub(super) abandoned: bool,
-    /// A fault was on its path.
-    pub(super) touched: bool,
+    /// When it may fail: while faults on its path are felt.
+    pub(super) excused: Vec<RangeInclusive<Time>>,
     /// Times that a handler began.
     pub(super) runs: u32,
     pub(super) finished: Option<u32>,
@@ -81,7 +82,7 @@ impl Record {
             started: None,
             ended: None,
             abandoned: false,
-            touched: false,
+            excused: Vec::new(),
             runs: 0,
             finished: None,
             cancelled: None,
@@ -97,7 +98,12 @@ impl Record {
 
     /// Whether a fault was on its path.
     pub fn is_touched(&self) -> bool {
-        self.touched
+        !self.excused.is_empty()
+    }
+
+    /// Whether a fault on its path explains that it fails now.
+    pub(super) fn is_excused(&self, now: Time) -> bool {
+        self.excused.iter().any(|felt| felt.contains(&now))
     }
 
     /// How it ended, if it has.

@@ -1,5 +1,6 @@
 //! The ledger of a run: both edges write into it, and it judges.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +24,22 @@ pub struct Bounds {
 /// a fault was on them, how long that lasted and how long it takes to notice a silent peer.
 pub type Slack = Duration;
 
-/// DEADLINE_EXCEEDED.
 const DEADLINE_EXCEEDED: u32 = 4;
+const INTERNAL: u32 = 13;
+const UNAVAILABLE: u32 = 14;
+
+/// Why a call cannot reach its handler, or not any more: what the gateway says, and what clients do.
+const UNREACHABLE: [&str; 7] = [
+    "",
+    "cannot connect",
+    "the connection ended",
+    "no-instance",
+    "instance-lost",
+    "draining",
+    "refused",
+];
+/// What the gateway says of a call whose peer broke the protocol.
+const BREACHES: [&str; 2] = ["protocol-error", "reset"];
 
 /// What both edges of every call saw.
 #[derive(Debug)]
@@ -33,6 +48,8 @@ pub struct Ledger {
     bounds: Bounds,
     violations: Vec<Violation>,
     moved_at: Time,
+    /// Whether a peer has broken the protocol.
+    hostile: bool,
     /// What happened.
     pub trace: Trace,
 }
@@ -48,6 +65,7 @@ impl Ledger {
             bounds,
             violations: Vec::new(),
             moved_at: Time::ZERO,
+            hostile: false,
             trace,
         }
     }
@@ -256,10 +274,15 @@ impl Ledger {
         }
     }
 
-    /// A fault is on the call's path: it may fail now.
-    pub fn touched(&mut self, now: Time, call: u32) {
+    /// A fault is on the call's path: it may fail while that is felt.
+    pub fn touched(&mut self, now: Time, call: u32, felt: RangeInclusive<Time>) {
         self.event(now, Edge::World, What::Touched, call, 0);
-        self.records[call as usize].touched = true;
+        self.records[call as usize].excused.push(felt);
+    }
+
+    /// A peer breaks the protocol.
+    pub fn hostile(&mut self) {
+        self.hostile = true;
     }
 
     /// A hostile instance answered the call itself: what comes of it is not its handler's.
@@ -336,9 +359,21 @@ impl Ledger {
             // A status comes after all that its handler gave before it.
             let what = format!("its handler's status {code} after {delivered} bytes of {handed}");
             self.report(now, Rule::Gapped, Some(call), what);
-        } else if !own && !by_deadline && !record.touched {
+        } else if !own && !by_deadline && !record.is_excused(now) {
             let what = format!("status {code} `{reason}`, and no fault was near it");
             self.report(now, Rule::Unjustified, Some(call), what);
+        } else if !own && !by_deadline && !self.may_come_of_faults(code, reason) {
+            let what = format!("status {code} `{reason}`, which comes of no fault");
+            self.report(now, Rule::Unjustified, Some(call), what);
+        }
+    }
+
+    /// Whether a call that a fault is on may end so.
+    fn may_come_of_faults(&self, code: u32, reason: &str) -> bool {
+        match code {
+            UNAVAILABLE => UNREACHABLE.contains(&reason),
+            INTERNAL => self.hostile && BREACHES.contains(&reason),
+            _ => false,
         }
     }
 

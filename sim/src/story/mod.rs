@@ -177,8 +177,13 @@ impl Story {
     }
 
     /// Asks an instance or a gateway to drain. No call may fail of it.
+    ///
+    /// # Panics
+    /// Where it does not run.
     pub fn drain(&mut self, node: Node) {
         self.apply(vec![Change::Drain(node)]);
+        let told = self.network.is_draining(node);
+        assert!(told, "{}: {node} does not run", self.name);
     }
 
     /// A process that has ended starts anew.
@@ -223,36 +228,58 @@ impl Story {
     }
 
     /// Sets how all gateways route the calls of a service.
+    ///
+    /// # Panics
+    /// Where one is down.
     pub fn route(&mut self, routes: &ServiceRoutes) {
         for gateway in 0..self.world().options.gateways {
-            if let Some(gateway) = self.gateway(gateway) {
-                gateway.set_service_routes(routes);
-            }
+            let found = self.gateway(gateway);
+            let gateway = found.unwrap_or_else(|| panic!("{}: {gateway} is down", self.name));
+            gateway.set_service_routes(routes);
         }
     }
 
     /// The handler of a call does nothing for so long, from where it waits for its request next.
+    ///
+    /// # Panics
+    /// Where the call is over.
     pub fn stall_handler(&mut self, call: u32, length: Duration) {
+        self.assert_open(call);
         self.world().with(|state, now| {
             state.handler_stalls.insert(call, now + length);
         });
     }
 
     /// The client of a call reads nothing for so long, from its next turn on.
+    ///
+    /// # Panics
+    /// Where the call is over.
     pub fn stall_client(&mut self, call: u32, length: Duration) {
+        self.assert_open(call);
         self.world().with(|state, now| {
             state.client_stalls.insert(call, now + length);
         });
     }
 
     /// The client of a call gives it up.
+    ///
+    /// # Panics
+    /// Where the call is not open.
     pub fn cancel(&mut self, call: u32) {
         let cancel = self
             .world()
             .with(|state, _| state.cancels.get(&call).cloned());
-        if let Some(cancel) = cancel {
-            cancel.notify_one();
-        }
+        let cancel = cancel.unwrap_or_else(|| panic!("{}: call {call} is not open", self.name));
+        cancel.notify_one();
+    }
+
+    fn assert_open(&self, call: u32) {
+        let over = self.outcome(call);
+        assert!(
+            over.is_none(),
+            "{}: call {call} is over: {over:?}",
+            self.name
+        );
     }
 
     /// The story's end: all faults are over, everything comes to rest, nothing is left, no rule was broken.

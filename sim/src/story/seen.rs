@@ -26,6 +26,18 @@ impl Story {
         self.outcome(call) == Some(Outcome::Ok)
     }
 
+    /// Every one of these calls ended with OK.
+    ///
+    /// # Panics
+    /// Where one did not.
+    pub fn assert_ok<'a>(&self, calls: impl IntoIterator<Item = &'a u32>) {
+        for call in calls {
+            let outcome = self.outcome(*call);
+            let ok = outcome == Some(Outcome::Ok);
+            assert!(ok, "{}: call {call}: {outcome:?}", self.name);
+        }
+    }
+
     /// The status code with which a call failed, and the gateway's reason where it made the status.
     pub fn failure(&self, call: u32) -> Option<(u32, String)> {
         match self.outcome(call)? {

@@ -58,6 +58,14 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The defaults, with so many instances.
+    pub fn with_instances(instances: usize) -> Self {
+        Self {
+            instances,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn options(self) -> Options {
         Options {
             gateways: self.gateways,

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use grpcrouter_sim::story::Direction::{Request, Response};
 use grpcrouter_sim::story::Node::{Client, Gateway, Instance};
-use grpcrouter_sim::story::{Call, Fault, Kind, Line, Node, Settings, Story, between, one_way};
+use grpcrouter_sim::story::{
+    Call, Direction, Fault, Kind, Line, Node, Settings, Story, between, one_way,
+};
 
 use super::{HOP, KIB, MIB, RTT, SILENCE, UNAVAILABLE, failed, ms};
 
@@ -75,114 +77,130 @@ fn all(path: &Path) {
 }
 
 fn tell(path: &Path, line: Line, what: What) {
-    let settings = Settings {
-        instances: 2,
-        clients: 2,
-        ..Settings::default()
-    };
-    let name = format!("{what:?} {line}");
-    let mut story = Story::named(&name, settings);
-    let (client, instance) = path.over;
-    let calls =
-        Kind::ALL.map(|kind| story.call(long(kind).by_client(client).to_instance(instance)));
-    // 500 messages, 10 ms apart: it lasts for 5 s.
-    let chat = Call::new(Kind::Bidi)
-        .of(&[1_000; 500])
-        .echoed()
-        .every(ms(10));
-    let beside = story.call(chat.by_client(path.beside.0).to_instance(path.beside.1));
-    story.run_for(ms(200));
-    for (call, kind) in calls.into_iter().zip(Kind::ALL) {
-        let moved = story.delivered(call, Request) + story.delivered(call, Response);
-        assert!(moved > 0, "{name}: the {kind:?} call has begun");
-        assert_eq!(story.outcome(call), None, "{name}: the {kind:?} call");
-    }
-
+    let mut told = Told::begun(path, format!("{what:?} {line}"));
     let (fault, length) = match what {
         What::HeldBriefly => (Fault::Hold(line), ms(400)),
         What::HeldLong => (Fault::Hold(line), ms(3_000)),
         What::Cut => (Fault::Part(line), ms(3_000)),
     };
-    let before = story.delivered(beside, Response);
-    story.begin(fault);
+    let before = told.story.delivered(told.beside, Response);
+    told.story.begin(fault);
     match what {
-        What::HeldBriefly => {
-            // What a sender may have under way is used up long before.
-            story.run_for(length - ms(100));
-            let handed = |story: &Story| {
-                calls.map(|call| [Request, Response].map(|d| story.handed(call, d)))
-            };
-            let full = handed(&story);
-            story.run_for(ms(100));
-            assert_eq!(handed(&story), full, "{name}: senders wait");
-        }
-        What::HeldLong | What::Cut => {
-            story.run_for(SILENCE + RTT);
-            for (call, kind) in calls.into_iter().zip(Kind::ALL) {
-                let kind = format!("{name}: the {kind:?} call");
-                assert_eq!(
-                    story.failure(call),
-                    failed(UNAVAILABLE, path.reason),
-                    "{kind}"
-                );
-                assert!(story.cancelled(call).is_some(), "{kind}'s handler");
-            }
-            story.run_for(length - SILENCE - RTT);
-        }
+        What::HeldBriefly => told.senders_wait(length),
+        What::HeldLong | What::Cut => told.calls_fail(path.reason, length),
     }
     // A message every 10 ms, of 1,005 bytes each with its prefix; some are on their way.
-    let messages = (story.delivered(beside, Response) - before) / 1_005;
+    let messages = (told.story.delivered(told.beside, Response) - before) / 1_005;
     let due = length.as_millis() as u64 / 10 - 10;
-    assert!(
-        messages >= due,
-        "{name}: beside it {messages} messages of {due}"
-    );
+    let name = &told.name;
+    assert!(messages >= due, "{name}: beside it {messages} of {due}");
 
-    story.end(fault);
-    let seen =
-        |story: &Story| calls.map(|call| [Request, Response].map(|d| story.delivered(call, d)));
-    let at_the_end = seen(&story);
-    // 60 s, in which nothing comes to a handler whose call is over.
-    story.run_for(Duration::from_secs(60));
-    for (call, kind) in calls.into_iter().zip(Kind::ALL) {
-        let kind = format!("{name}: the {kind:?} call");
-        assert_eq!(story.runs(call), 1, "{kind}");
-        for direction in [Request, Response] {
-            let most = story.most_under_way(call, direction);
-            assert!(
-                most <= story.bound(direction),
-                "{kind}: {most} bytes {direction:?}"
-            );
+    told.story.end(fault);
+    told.nothing_comes_late(matches!(what, What::HeldBriefly));
+    told.calls_succeed_again(path.over);
+    told.story.rest();
+}
+
+/// A story of one fault.
+struct Told {
+    name: String,
+    story: Story,
+    /// One of each kind, over the link.
+    calls: [u32; 4],
+    /// One that does not go over it.
+    beside: u32,
+}
+
+impl Told {
+    /// All calls have begun, and none has ended.
+    fn begun(path: &Path, name: String) -> Self {
+        let settings = Settings {
+            instances: 2,
+            clients: 2,
+            ..Settings::default()
+        };
+        let mut story = Story::named(&name, settings);
+        let (client, instance) = path.over;
+        let over = |kind| long(kind).by_client(client).to_instance(instance);
+        let calls = Kind::ALL.map(|kind| story.call(over(kind)));
+        // 500 messages, 10 ms apart: it lasts for 5 s.
+        let chat = Call::new(Kind::Bidi).of(&[1_000; 500]);
+        let chat = chat.echoed().every(ms(10));
+        let beside = story.call(chat.by_client(path.beside.0).to_instance(path.beside.1));
+        story.run_for(ms(200));
+        for (call, kind) in calls.into_iter().zip(Kind::ALL) {
+            let moved = story.delivered(call, Request) + story.delivered(call, Response);
+            assert!(moved > 0, "{name}: the {kind:?} call has begun");
+            assert_eq!(story.outcome(call), None, "{name}: the {kind:?} call");
         }
-        if matches!(what, What::HeldBriefly) {
-            assert!(story.is_ok(call), "{kind}: {:?}", story.outcome(call));
-            assert!(
-                story.is_whole(call, Request) && story.is_whole(call, Response),
-                "{kind}"
-            );
+        Self {
+            name,
+            story,
+            calls,
+            beside,
         }
     }
-    if !matches!(what, What::HeldBriefly) {
-        assert_eq!(seen(&story), at_the_end, "{name}: nothing comes later");
-    }
-    assert!(
-        story.is_ok(beside) && !story.is_touched(beside),
-        "{name}: beside it"
-    );
 
-    // The way is free again: client to gateway to instance and back, each with the dial that it may need.
-    let again = story.call(
-        Call::new(Kind::Unary)
-            .by_client(client)
-            .to_instance(instance),
-    );
-    story.run_for(ms(20) + HOP * 8);
-    assert!(
-        story.is_ok(again),
-        "{name}: afterwards {:?}",
-        story.outcome(again)
-    );
-    story.rest();
+    /// What a look at each call and direction gives.
+    fn each<T>(&self, look: impl Fn(&Story, u32, Direction) -> T) -> [[T; 2]; 4] {
+        self.calls
+            .map(|call| [Request, Response].map(|way| look(&self.story, call, way)))
+    }
+
+    /// What a sender may have under way is used up long before the link is free again.
+    fn senders_wait(&mut self, length: Duration) {
+        self.story.run_for(length - ms(100));
+        let full = self.each(Story::handed);
+        self.story.run_for(ms(100));
+        let name = &self.name;
+        assert_eq!(self.each(Story::handed), full, "{name}: senders wait");
+    }
+
+    /// Both edges know in time.
+    fn calls_fail(&mut self, reason: &str, length: Duration) {
+        self.story.run_for(SILENCE + RTT);
+        for (call, kind) in self.calls.into_iter().zip(Kind::ALL) {
+            let kind = format!("{}: the {kind:?} call", self.name);
+            let failure = self.story.failure(call);
+            assert_eq!(failure, failed(UNAVAILABLE, reason), "{kind}");
+            let told = self.story.cancelled(call).is_some();
+            assert!(told, "{kind}'s handler");
+        }
+        self.story.run_for(length - SILENCE - RTT);
+    }
+
+    /// 60 s, in which calls that `go_on` end well, and nothing comes to the handler of one that is over.
+    fn nothing_comes_late(&mut self, go_on: bool) {
+        let at_the_end = self.each(Story::delivered);
+        self.story.run_for(Duration::from_secs(60));
+        let (name, story) = (&self.name, &self.story);
+        match go_on {
+            true => {
+                story.assert_ok(&self.calls);
+                assert_eq!(self.each(Story::is_whole), [[true; 2]; 4], "{name}");
+            }
+            false => {
+                let later = self.each(Story::delivered);
+                assert_eq!(later, at_the_end, "{name}: nothing comes later");
+            }
+        }
+        assert_eq!(self.calls.map(|call| story.runs(call)), [1; 4], "{name}");
+        let over = self.each(|story, call, way| {
+            let most = story.most_under_way(call, way);
+            most.saturating_sub(story.bound(way))
+        });
+        assert_eq!(over, [[0; 2]; 4], "{name}: bytes over the bound");
+        story.assert_ok([&self.beside]);
+        assert!(!story.is_touched(self.beside), "{name}: beside it");
+    }
+
+    /// Client to gateway to instance and back, each with the dial that it may need.
+    fn calls_succeed_again(&mut self, (client, instance): (usize, usize)) {
+        let again = Call::new(Kind::Unary).by_client(client);
+        let again = self.story.call(again.to_instance(instance));
+        self.story.run_for(ms(20) + HOP * 8);
+        self.story.assert_ok([&again]);
+    }
 }
 
 /// A call of this kind that takes a second: 4 MiB in each direction that has a choice, 80 KiB a round trip.

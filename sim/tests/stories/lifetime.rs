@@ -82,12 +82,8 @@ fn a_client_that_dies_cancels_all_its_calls_and_no_other() {
         let dead = story.now();
         story.run_for(limit);
         for call in its {
-            let cancelled = story.cancelled(call).expect("its handler is cancelled");
-            assert!(
-                cancelled - dead <= limit,
-                "{fault:?}: {:?}",
-                cancelled - dead
-            );
+            let after = story.cancelled(call).expect("its handler is cancelled") - dead;
+            assert!(after <= limit, "{fault:?}: {after:?}");
         }
         assert_eq!((story.open_calls(0), story.handlers()), (4, 4), "{fault:?}");
         story.run_for(Duration::from_secs(5));
@@ -128,11 +124,8 @@ fn an_instance_that_dies_fails_each_of_its_calls_once_and_no_other() {
             story.run_for(limit);
             for call in &its {
                 // A second end would break a rule of the ledger.
-                assert_eq!(
-                    story.failure(*call),
-                    failed(UNAVAILABLE, "instance-lost"),
-                    "{name}"
-                );
+                let lost = failed(UNAVAILABLE, "instance-lost");
+                assert_eq!(story.failure(*call), lost, "{name}");
             }
             story.run_for(Duration::from_secs(5));
             assert!(its.iter().all(|call| story.runs(*call) == 1), "{name}");
@@ -145,11 +138,7 @@ fn an_instance_that_dies_fails_each_of_its_calls_once_and_no_other() {
 /// Proves: R16
 #[test]
 fn what_may_have_reached_a_handler_is_never_tried_again() {
-    let settings = Settings {
-        instances: 3,
-        ..Settings::default()
-    };
-    let mut story = Story::new(settings);
+    let mut story = Story::new(Settings::with_instances(3));
     // Any instance may take these calls, so that there is always another one. The answers of instance 0 are
     // lost: its handlers run, and nobody hears of it.
     story.begin(Fault::Part(one_way(Instance(0), Gateway(0))));
@@ -219,11 +208,7 @@ fn in_a_storm_of_faults_no_handler_runs_twice() {
 /// Proves: R19
 #[test]
 fn a_key_stays_with_its_instance_while_that_lives_and_comes_back_to_it() {
-    let settings = Settings {
-        instances: 4,
-        ..Settings::default()
-    };
-    let mut story = Story::new(settings);
+    let mut story = Story::new(Settings::with_instances(4));
     let hashed = Route::new()
         .metadata("x-key")
         .balance(Balance::ConsistentHash);

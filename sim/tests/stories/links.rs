@@ -104,27 +104,17 @@ fn jitter_reorders_calls_and_never_what_is_in_one() {
         .collect();
     // 550 KB at 80 KiB a round trip of 2 s at the most, over two links: 7 x 4 s, there and back.
     story.run_for(Duration::from_secs(60));
+    // The ledger has looked at every byte of them.
+    story.assert_ok(long.iter().chain(&small));
     for call in long.iter().chain(&small) {
-        // The ledger has looked at every byte of it.
-        assert!(
-            story.is_ok(*call),
-            "call {call}: {:?}",
-            story.outcome(*call)
-        );
-        assert!(
-            [Request, Response]
-                .iter()
-                .all(|way| story.is_whole(*call, *way))
-        );
+        let whole = [Request, Response].map(|way| story.is_whole(*call, way));
+        assert_eq!(whole, [true; 2], "call {call}");
     }
     let ends: Vec<_> = small.iter().map(|call| story.ended(*call)).collect();
     let overtaken = ends.windows(2).filter(|pair| pair[1] < pair[0]).count();
     assert!(overtaken > 0, "calls overtake each other: {ends:?}");
-    assert_eq!(
-        story.registrations(0) + story.registrations(2),
-        2,
-        "no tunnel was lost"
-    );
+    let tunnels = story.registrations(0) + story.registrations(2);
+    assert_eq!(tunnels, 2, "no tunnel was lost");
     story.rest();
 }
 

@@ -24,23 +24,10 @@ fn a_gateway_that_comes_back_meets_its_instances_one_after_another() {
     let by_key = Route::new().metadata("x-key").balance(Balance::Pinned);
     let by_key = ServiceRoutes::new(SERVICE).default_route(by_key);
     story.route(&by_key);
-    let ask = |story: &mut Story| -> Vec<u32> {
-        let all = 0..MANY;
-        all.map(|n| story.call(Call::new(Kind::Unary).keyed(&format!("site-{n}"))))
-            .collect()
-    };
-    let calls = ask(&mut story);
-    story.run_for(ms(20) + HOP * 8);
-    for (n, call) in calls.into_iter().enumerate() {
-        assert!(story.is_ok(call), "{:?}", story.outcome(call));
-        assert_eq!(story.ran_at(call), Some(n), "each to its own");
-    }
+    each_to_its_own(&mut story);
 
-    let running = story.call(
-        Call::new(Kind::Unary)
-            .handler_stalls(ms(60_000))
-            .keyed("site-7"),
-    );
+    let running = Call::new(Kind::Unary).handler_stalls(ms(60_000));
+    let running = story.call(running.keyed("site-7"));
     story.run_for(ms(100));
     let killed = Fault::Kill(Gateway(0));
     story.begin(killed);
@@ -58,21 +45,24 @@ fn a_gateway_that_comes_back_meets_its_instances_one_after_another() {
     story.route(&by_key);
     assert_eq!(times.last(), Some(&MANY));
     // In steps of 5 ms: 64 are 8 in ten, where they spread over all of the 400 ms.
-    let tenth = times.iter().position(|n| *n >= MANY / 10).expect("some");
-    let nineteenth = times
-        .iter()
-        .position(|n| *n >= MANY * 9 / 10)
-        .expect("most");
+    let reached = |n: usize| times.iter().position(|there| *there >= n);
+    let tenth = reached(MANY / 10).expect("some");
+    let nineteenth = reached(MANY * 9 / 10).expect("most");
     let spread = ms(5) * (nineteenth - tenth) as u32;
     assert!(spread >= ms(240), "four fifths of them within {spread:?}");
     let most = times.windows(11).map(|ten| ten[10] - ten[0]).max();
     assert!(most <= Some(MANY * 2 / 5), "{most:?} within 50 ms");
-
-    let calls = ask(&mut story);
-    story.run_for(ms(20) + HOP * 8);
-    for (n, call) in calls.into_iter().enumerate() {
-        assert!(story.is_ok(call), "{:?}", story.outcome(call));
-        assert_eq!(story.ran_at(call), Some(n), "each to its own");
-    }
+    each_to_its_own(&mut story);
     story.rest();
+}
+
+/// A call with the key of each instance goes to that one.
+fn each_to_its_own(story: &mut Story) {
+    let keyed = |n| Call::new(Kind::Unary).keyed(&format!("site-{n}"));
+    let calls: Vec<u32> = (0..MANY).map(|n| story.call(keyed(n))).collect();
+    story.run_for(ms(20) + HOP * 8);
+    story.assert_ok(&calls);
+    for (n, call) in calls.into_iter().enumerate() {
+        assert_eq!(story.ran_at(call), Some(n));
+    }
 }

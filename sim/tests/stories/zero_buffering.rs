@@ -22,11 +22,7 @@ fn a_thousand_rounds_in_lock_step_take_a_thousand_round_trips() {
     // With its prefix of 5 bytes, a message goes in pieces of 16 KiB; 1 MiB is 65 of them.
     let pieces: u32 = sizes.iter().map(|size| (size + 5).div_ceil(PIECE)).sum();
     assert_eq!(pieces, 1_000 + 65);
-    let settings = Settings {
-        instances: 2,
-        ..Settings::default()
-    };
-    let mut story = Story::new(settings);
+    let mut story = Story::new(Settings::with_instances(2));
     let mut calls = Vec::new();
     // The second instance is an agent: there is one hop more, to its server.
     for (instance, hops) in [(0, 2), (1, 3)] {
@@ -40,13 +36,12 @@ fn a_thousand_rounds_in_lock_step_take_a_thousand_round_trips() {
             let call = story.call(call.to_instance(instance).in_lock_step());
             // A round is a message all the way, and the edge that waits for it looks every ms. The call's head,
             // its other message and its status are as many as four rounds.
-            let most = (HOP * hops + ms(1)) * (rounds + 4);
-            calls.push((call, most));
+            calls.push((call, (HOP * hops + ms(1)) * (rounds + 4)));
         }
     }
     story.run_for(ms(46) * (2 * pieces + 10));
+    story.assert_ok(calls.iter().map(|(call, _)| call));
     for (call, most) in calls {
-        assert!(story.is_ok(call), "call {call}: {:?}", story.outcome(call));
         let took = story.took(call).expect("it ended");
         assert!(took <= most, "call {call}: {took:?}, at most {most:?}");
         // Never more than one piece is under way.
@@ -61,11 +56,7 @@ fn a_thousand_rounds_in_lock_step_take_a_thousand_round_trips() {
 /// Proves: ZB-2, ZB-6
 #[test]
 fn a_reader_that_never_reads_stops_its_sender_at_the_bound_however_long_the_stream_is() {
-    let settings = Settings {
-        instances: 2,
-        ..Settings::default()
-    };
-    let mut story = Story::new(settings);
+    let mut story = Story::new(Settings::with_instances(2));
     // A call that begins before its client has read the gateway's settings has HTTP/2's own first window, which
     // is smaller: here all of them know it.
     story.call(Call::new(Kind::Unary));
@@ -84,34 +75,37 @@ fn a_reader_that_never_reads_stops_its_sender_at_the_bound_however_long_the_stre
         }
     }
     story.run_for(Duration::from_secs(5));
-    let under_way = |story: &Story, n: usize| story.under_way(calls[n].0, calls[n].1);
-    for (n, (call, direction)) in calls.iter().enumerate() {
-        let (held, bound) = (under_way(&story, n), story.bound(*direction));
+    let mut under_way = Vec::new();
+    for (call, direction) in &calls {
+        let (held, bound) = (story.under_way(*call, *direction), story.bound(*direction));
         assert_eq!(story.delivered(*call, *direction), 0, "call {call}");
-        assert!(held <= bound, "call {call}: {held} bytes, bound {bound}");
-        assert!(
-            held >= 80 * 1024,
-            "call {call}: {held} bytes: it was stopped"
-        );
+        let stopped = 80 * 1024..=bound;
+        assert!(stopped.contains(&held), "call {call}: {held} of {bound}");
+        under_way.push(held);
     }
     for n in [0, 1, 4, 5] {
-        let (short, long) = (under_way(&story, n), under_way(&story, n + 2));
+        let (short, long) = (under_way[n], under_way[n + 2]);
+        let most = short + u64::from(PIECE);
         assert!(
-            long <= short + u64::from(PIECE),
+            long <= most,
             "{long} bytes of ten times the stream, {short}"
         );
     }
-    // Given up, nothing more reaches the handlers: a hop to the gateway, and one to the instance.
-    for (call, _) in &calls {
+    given_up(story, &calls);
+}
+
+/// Calls are given up: nothing more reaches their handlers after a hop to the gateway and one to the instance.
+fn given_up(mut story: Story, calls: &[(u32, Direction)]) {
+    for (call, _) in calls {
         story.cancel(*call);
     }
     story.run_for(HOP * 3);
     assert_eq!((story.handlers(), story.open_calls(0)), (0, 0));
-    let delivered = |story: &Story| {
-        calls
+    let delivered = |story: &Story| -> u64 {
+        let each = calls
             .iter()
-            .map(|(call, _)| story.delivered(*call, Request))
-            .sum::<u64>()
+            .map(|(call, _)| story.delivered(*call, Request));
+        each.sum()
     };
     let then = delivered(&story);
     story.run_for(Duration::from_secs(60));
@@ -141,27 +135,21 @@ fn a_stalled_sender_goes_on_by_what_its_reader_takes() {
     let mut released = 0;
     while !story.is_whole(call, Request) {
         let (taken, handed) = (story.delivered(call, Request), story.handed(call, Request));
-        story.run_until(
-            "the reader takes something",
-            Duration::from_secs(9),
-            |story| story.delivered(call, Request) > taken,
-        );
+        let limit = Duration::from_secs(9);
+        story.run_until("the reader takes something", limit, |story| {
+            story.delivered(call, Request) > taken
+        });
         // Credit goes back two hops, and what it releases is handed over at once; 50 ms to spare.
         story.run_for(RTT + ms(50));
         let k = story.delivered(call, Request) - taken;
         let now = story.handed(call, Request) - handed;
-        assert!(
-            now + bound >= k && now <= k + client_window,
-            "{now} bytes for {k}"
-        );
+        let due = k.saturating_sub(bound)..=k + client_window;
+        assert!(due.contains(&now), "{now} bytes for {k}");
         released += now;
     }
-    assert_eq!(
-        released + full,
-        story.handed(call, Request),
-        "only what was read releases"
-    );
-    assert_eq!(story.handed(call, Request), 128 * (16 * 1024 + 5));
+    let all = story.handed(call, Request);
+    assert_eq!(released + full, all, "only what was read releases");
+    assert_eq!(all, 128 * (16 * 1024 + 5));
     // It pauses for the last time, at most for as long as a window of 80 KiB makes it: 5 x 1 s.
     story.run_for(Duration::from_secs(5) + RTT);
     assert_eq!(story.under_way(call, Request), 0);
@@ -229,11 +217,7 @@ fn beside(stalled: u32, sizes: &[u32]) -> Vec<Duration> {
 /// Proves: ZB-6
 #[test]
 fn a_reader_that_resumes_gets_every_byte() {
-    let settings = Settings {
-        instances: 2,
-        ..Settings::default()
-    };
-    let mut story = Story::new(settings);
+    let mut story = Story::new(Settings::with_instances(2));
     let sizes = [16 * KIB; 64];
     let stall = Duration::from_secs(2);
     let calls: Vec<u32> = [0, 1]
@@ -266,11 +250,7 @@ fn a_reader_that_resumes_gets_every_byte() {
 /// Proves: R10, R15, ZB-8
 #[test]
 fn a_call_to_an_instance_that_is_cut_off_is_kept_within_its_windows_and_then_fails() {
-    let settings = Settings {
-        instances: 2,
-        ..Settings::default()
-    };
-    let mut story = Story::new(settings);
+    let mut story = Story::new(Settings::with_instances(2));
     let cut = Fault::Part(between(Gateway(0), Instance(0)));
     story.begin(cut);
     // The gateway knows it 1,000 ms after it has heard from the instance last. Until then it keeps a head, and
@@ -278,10 +258,8 @@ fn a_call_to_an_instance_that_is_cut_off_is_kept_within_its_windows_and_then_fai
     let bulk = Call::new(Kind::ClientStream)
         .of(&[16 * KIB; 64])
         .to_instance(0);
-    let hurried: Vec<u32> = (0..25)
-        .map(|_| story.call(bulk.clone().timeout(ms(400))))
-        .collect();
-    let patient: Vec<u32> = (0..25).map(|_| story.call(bulk.clone())).collect();
+    let hurried = [(); 25].map(|()| story.call(bulk.clone().timeout(ms(400))));
+    let patient = [(); 25].map(|()| story.call(bulk.clone()));
     story.run_for(ms(300));
     assert_eq!(story.open_calls(0), 50);
     for call in hurried.iter().chain(&patient) {
