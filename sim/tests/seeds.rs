@@ -43,4 +43,11 @@ found! {
     a_probe_over_slow_links: Layer::Frame, 2_071_684, DRAWN;
     /// As before, from more clients at once.
     probes_over_slow_links: Layer::Frame, 2_733_920, DRAWN;
+    /// A client that read nothing for a while had the end of its connection only then, and no fault was felt any
+    /// more. An error of the simulation.
+    a_client_that_looks_away_learns_later: Layer::Net, 4_003_139, DRAWN;
+    /// A client that was cut off said UNAVAILABLE, which its handler had given too. An error of the simulation.
+    a_status_that_the_client_makes_is_the_handlers_too: Layer::Net, 4_001_213, DRAWN;
+    /// An agent that lost its server had no calls until it looked again. An error of the simulation.
+    an_agent_looks_again_after_a_cut: Layer::Net, 4_003_926, DRAWN;
 }

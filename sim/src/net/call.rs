@@ -209,6 +209,9 @@ impl Call {
         let until = self.deadline.map_or(until, |deadline| until.min(deadline));
         let left = until - self.client.world.now();
         if !left.is_zero() {
+            self.client.world.with(|state, now| {
+                state.ledger.looks_away(now, self.number, until);
+            });
             sleep(left).await;
         }
     }

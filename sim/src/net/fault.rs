@@ -369,7 +369,14 @@ fn tail(world: &World, hit: Hit, fault: &FaultPlan) -> Duration {
     // A silent peer is pinged after one interval, and given up after another.
     let noticed = options.heartbeat * 2 + DIAL + back;
     match fault.kind {
-        _ if matches!(hit, Hit::Host(Node::Server(_))) => PROBES + DIAL + back,
+        // An agent that lost its server looks again after a while, and gets no calls until then.
+        _ if matches!(
+            hit,
+            Hit::Host(Node::Server(_)) | Hit::Link(Link(_, Node::Server(_)))
+        ) =>
+        {
+            PROBES + DIAL + back
+        }
         FaultKind::Cut | FaultKind::Bounce => back,
         // Who dialled before the rival did has an earlier epoch: it tries again after two intervals.
         FaultKind::Replace => options.heartbeat * 2 + back,

@@ -7,7 +7,7 @@ use grpcrouter_core::Time;
 
 use crate::plan::CallPlan;
 
-use super::{Direction, Stream};
+use super::{Direction, Slack, Stream};
 
 /// How a call ended at its client.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub struct Record {
     pub(super) abandoned: bool,
     /// When it may fail: while faults on its path are felt.
     pub(super) excused: Vec<RangeInclusive<Time>>,
+    /// When its client last read nothing, and would not have noticed an end.
+    pub(super) away: Option<RangeInclusive<Time>>,
     /// Times that a handler began.
     pub(super) runs: u32,
     pub(super) finished: Option<u32>,
@@ -83,6 +85,7 @@ impl Record {
             ended: None,
             abandoned: false,
             excused: Vec::new(),
+            away: None,
             runs: 0,
             finished: None,
             cancelled: None,
@@ -101,9 +104,14 @@ impl Record {
         !self.excused.is_empty()
     }
 
-    /// Whether a fault on its path explains that it fails now.
-    pub(super) fn is_excused(&self, now: Time) -> bool {
-        self.excused.iter().any(|felt| felt.contains(&now))
+    /// Whether a fault on its path explains that it fails now, or failed while its client looked away, which
+    /// then has the end within `slack`.
+    pub(super) fn is_excused(&self, now: Time, slack: Slack) -> bool {
+        let away = self.away.as_ref();
+        let since = away.filter(|away| now <= *away.end() + slack);
+        let since = since.map_or(now, |away| *away.start());
+        let explains = |felt: &RangeInclusive<Time>| *felt.start() <= now && since <= *felt.end();
+        self.excused.iter().any(explains)
     }
 
     /// How it ended, if it has.

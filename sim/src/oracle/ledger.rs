@@ -258,7 +258,9 @@ impl Ledger {
         }
         match outcome {
             Outcome::Ok => self.check_ok(now, call),
-            Outcome::Failed { code, reason } => self.check_failure(now, call, code, &reason),
+            Outcome::Failed { code, reason } => {
+                self.check_failure(now, call, code, &reason, slack);
+            }
             Outcome::Cancelled => {}
         }
     }
@@ -278,6 +280,11 @@ impl Ledger {
     pub fn touched(&mut self, now: Time, call: u32, felt: RangeInclusive<Time>) {
         self.event(now, Edge::World, What::Touched, call, 0);
         self.records[call as usize].excused.push(felt);
+    }
+
+    /// A call's client reads nothing until then.
+    pub fn looks_away(&mut self, now: Time, call: u32, until: Time) {
+        self.records[call as usize].away = Some(now..=until);
     }
 
     /// A peer breaks the protocol.
@@ -345,7 +352,7 @@ impl Ledger {
         }
     }
 
-    fn check_failure(&mut self, now: Time, call: u32, code: u32, reason: &str) {
+    fn check_failure(&mut self, now: Time, call: u32, code: u32, reason: &str, slack: Slack) {
         let record = &self.records[call as usize];
         let overdue = record.deadline().is_some_and(|deadline| now >= deadline);
         let own = record.is_own(&Outcome::Failed {
@@ -355,14 +362,18 @@ impl Ledger {
         let by_deadline = code == DEADLINE_EXCEEDED && overdue;
         let response = &record.response;
         let (handed, delivered) = (response.handed, response.delivered.position());
-        if own && !by_deadline && handed != delivered {
+        let excused = record.is_excused(now, slack);
+        let of_a_fault = self.may_come_of_faults(code, reason);
+        if by_deadline || excused && of_a_fault {
+            // Also where its handler gave the same status: a client that is cut off says UNAVAILABLE itself.
+        } else if own && handed != delivered {
             // A status comes after all that its handler gave before it.
             let what = format!("its handler's status {code} after {delivered} bytes of {handed}");
             self.report(now, Rule::Gapped, Some(call), what);
-        } else if !own && !by_deadline && !record.is_excused(now) {
+        } else if !own && !excused {
             let what = format!("status {code} `{reason}`, and no fault was near it");
             self.report(now, Rule::Unjustified, Some(call), what);
-        } else if !own && !by_deadline && !self.may_come_of_faults(code, reason) {
+        } else if !own {
             let what = format!("status {code} `{reason}`, which comes of no fault");
             self.report(now, Rule::Unjustified, Some(call), what);
         }
