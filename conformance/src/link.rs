@@ -49,6 +49,8 @@ pub enum Does {
     Swallow,
     /// Passes them on, each piece after so many milliseconds.
     Delay(u64),
+    /// Passes them on, each piece after so many milliseconds at the most.
+    Jitter(u64),
     /// Passes on one piece of so many bytes every so many milliseconds.
     Drip(usize, u64),
 }
@@ -63,6 +65,8 @@ struct State {
     cut_after: [Option<u64>; 2],
     /// No connection is made to the target.
     refuses: bool,
+    /// Where new connections go.
+    target: Option<SocketAddr>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -87,7 +91,13 @@ impl Link {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((near, _)) = listener.accept().await {
                 while connections.try_join_next().is_some() {}
-                if !states.borrow().refuses {
+                let State {
+                    refuses,
+                    target: other,
+                    ..
+                } = *states.borrow();
+                if !refuses {
+                    let target = other.unwrap_or(target);
                     connections.spawn(forward(near, target, states.subscribe(), counts.clone()));
                 }
             }
@@ -128,6 +138,11 @@ impl Link {
     /// Takes no new connections until it is healed: they end at once.
     pub fn refuse(&self) {
         self.state.send_modify(|state| state.refuses = true);
+    }
+
+    /// New connections go there from now on.
+    pub fn retarget(&self, target: SocketAddr) {
+        self.state.send_modify(|state| state.target = Some(target));
     }
 
     /// Ends every present connection on both sides, with a FIN.
@@ -257,6 +272,7 @@ impl Pump<'_> {
             match does {
                 Does::Swallow => continue,
                 Does::Delay(ms) | Does::Drip(_, ms) => self.pace(ms).await,
+                Does::Jitter(most) => self.pace(fastrand::u64(..=most)).await,
                 Does::Pass | Does::Hold => {}
             }
             let cut = self.left.is_some_and(|left| left <= n as u64);

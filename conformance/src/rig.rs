@@ -299,6 +299,21 @@ impl Rig {
         Stage::new(self.clone(), change).await
     }
 
+    /// The same with a gateway of its own, as new as this one was: for a case that needs several.
+    ///
+    /// # Errors
+    /// Where it does not start.
+    pub async fn afresh(&self) -> Result<Self> {
+        match self.host.gateway(&self.settings, true).await {
+            Ok(gateway) => Ok(Self {
+                gateway,
+                ..self.clone()
+            }),
+            Err(Cannot::Set(why)) => Err(Skip(why).into()),
+            Err(Cannot::Start(error)) => Err(error),
+        }
+    }
+
     /// A connection of a client, with nothing in between.
     ///
     /// # Errors

@@ -2,17 +2,22 @@
 //!
 //! One file a subject; each has its list, and all lists together are [`all`].
 
+mod balance;
 mod bytes;
 mod flow;
 mod flow_beside;
 mod flow_cut;
 mod flow_stall;
+mod health;
 mod hostile;
 mod hostile_http;
+mod interop;
+mod keys;
 mod kinds;
 mod lifetime;
 mod metadata;
 mod order;
+mod partition;
 mod routing;
 mod stall;
 mod status;
@@ -50,6 +55,11 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         flow_cut::CASES,
         tunnel::CASES,
         tunnel_end::CASES,
+        keys::CASES,
+        balance::CASES,
+        health::CASES,
+        partition::CASES,
+        interop::CASES,
     ];
     lists.into_iter().flatten()
 }
