@@ -23,6 +23,7 @@ pub struct Link {
     addr: SocketAddr,
     state: watch::Sender<State>,
     passed: Arc<[AtomicU64; 2]>,
+    dials: watch::Sender<u64>,
     task: JoinHandle<()>,
 }
 
@@ -86,11 +87,13 @@ impl Link {
         let addr = listener.local_addr()?;
         let state = watch::Sender::new(State::default());
         let passed: Arc<[AtomicU64; 2]> = Arc::default();
-        let (states, counts) = (state.clone(), passed.clone());
+        let dials = watch::Sender::new(0);
+        let (states, counts, dialled) = (state.clone(), passed.clone(), dials.clone());
         let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             while let Ok((near, _)) = listener.accept().await {
                 while connections.try_join_next().is_some() {}
+                dialled.send_modify(|dials| *dials += 1);
                 let State {
                     refuses,
                     target: other,
@@ -106,6 +109,7 @@ impl Link {
             addr,
             state,
             passed,
+            dials,
             task,
         })
     }
@@ -164,6 +168,11 @@ impl Link {
                 }
             }
         });
+    }
+
+    /// How often it was dialled, refused or not, as that goes on.
+    pub fn dials(&self) -> watch::Receiver<u64> {
+        self.dials.subscribe()
     }
 
     /// Bytes that went there and back since the link was made.

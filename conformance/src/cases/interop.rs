@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
 
 use crate::case::{Case, ROUTED};
+use crate::client::Call;
 use crate::probe::{Script, payload};
 use crate::rig::Rig;
 use crate::run;
@@ -15,7 +16,7 @@ use crate::stage::Stage;
 use super::{BIDI, CLIENT_STREAM, SERVER_STREAM, UNARY, done, ok, same};
 
 pub(super) const CASES: &[Case] =
-    &[Case::new("K34", ROUTED, run!(interop)).within(Duration::from_secs(180))];
+    &[Case::new("K34", ROUTED, run!(interop)).within(Duration::from_secs(240))];
 
 const CANCELLED: u32 = 1;
 const UNKNOWN: u32 = 2;
@@ -29,6 +30,8 @@ const SENT: [usize; 4] = [27_182, 8, 1_828, 45_904];
 const GIVEN: [u32; 4] = [31_415, 9, 2_653, 58_979];
 /// `large_unary` at once on one connection.
 const PARALLEL: usize = 1_000;
+/// How long one of them may wait for the others: they are 586 MB together.
+const PATIENCE: Duration = Duration::from_secs(150);
 
 async fn interop(rig: Rig) -> Result<()> {
     let mut stage = rig.stage().await?;
@@ -200,8 +203,12 @@ async fn parallel(stage: &mut Stage) -> Result<()> {
         calls.push(call);
     }
     let (client, request) = (&stage.client, &request);
-    let one = |call| async move {
-        let answer = client.unary(call, request).await?;
+    let one = |call: Call| async move {
+        let mut exchange = client.open(call.build()?, false).await?;
+        exchange.patient(PATIENCE);
+        exchange.send(request).await?;
+        exchange.half_close();
+        let answer = exchange.answer().await?;
         ok(&answer)?;
         let size = answer.messages.first().map(|message| message.bytes.len());
         same("bytes of the response", size, Some(LARGE.1 as usize))

@@ -18,6 +18,7 @@ mod lifetime;
 mod metadata;
 mod order;
 mod partition;
+mod redial;
 mod routing;
 mod stall;
 mod status;
@@ -59,6 +60,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         balance::CASES,
         health::CASES,
         partition::CASES,
+        redial::CASES,
         interop::CASES,
     ];
     lists.into_iter().flatten()

@@ -1,6 +1,7 @@
 //! One call, both ways: what is sent and what is read is in the hands of the case.
 
 use std::future::poll_fn;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
@@ -27,6 +28,7 @@ pub struct Exchange {
 /// The sender's half of a call.
 #[derive(Debug)]
 pub struct Sending {
+    limit: Duration,
     send: SendStream<Bytes>,
     sent: u64,
 }
@@ -34,6 +36,7 @@ pub struct Sending {
 /// The reader's half of a call.
 #[derive(Debug)]
 pub struct Reading {
+    limit: Duration,
     response: Option<ResponseFuture>,
     recv: Option<RecvStream>,
     messages: Messages,
@@ -56,8 +59,13 @@ pub struct Head {
 impl Exchange {
     pub(super) fn new(response: ResponseFuture, send: SendStream<Bytes>) -> Self {
         Self {
-            sending: Sending { send, sent: 0 },
+            sending: Sending {
+                limit: LIMIT,
+                send,
+                sent: 0,
+            },
             reading: Reading {
+                limit: LIMIT,
                 response: Some(response),
                 recv: None,
                 messages: Messages::up_to(MAX_MESSAGE),
@@ -66,6 +74,12 @@ impl Exchange {
                 held: 0,
             },
         }
+    }
+
+    /// Waits so long for each event from now on: for a call among very many.
+    pub fn patient(&mut self, limit: Duration) {
+        self.sending.limit = limit;
+        self.reading.limit = limit;
     }
 
     /// [`Sending::send`].
@@ -126,7 +140,7 @@ impl Sending {
     /// As [`Sending::send`].
     pub async fn send_raw(&mut self, mut data: Bytes) -> Result<()> {
         while !data.is_empty() {
-            let room = within("window", LIMIT, self.room(data.len())).await??;
+            let room = within("window", self.limit, self.room(data.len())).await??;
             self.push(data.split_to(room))?;
         }
         Ok(())
@@ -180,7 +194,7 @@ impl Sending {
     /// Where the connection ends, or none comes.
     pub async fn reset_by_peer(&mut self) -> Result<u32> {
         let reset = poll_fn(|cx| self.send.poll_reset(cx));
-        let reason = within("RST_STREAM", LIMIT, reset).await??;
+        let reason = within("RST_STREAM", self.limit, reset).await??;
         Ok(reason.into())
     }
 
@@ -221,7 +235,7 @@ impl Reading {
     /// Where none comes, the stream is reset, or it was asked for before.
     pub async fn head(&mut self) -> Result<Head> {
         let response = self.response.as_mut().context("the head came before")?;
-        let response = within("response", LIMIT, response)
+        let response = within("response", self.limit, response)
             .await?
             .context("a response")?;
         self.response = None;
@@ -244,7 +258,12 @@ impl Reading {
             self.head().await?;
         }
         let recv = self.recv.as_mut().context("the head has not come")?;
-        let data = within("data or the end", LIMIT, poll_fn(|cx| recv.poll_data(cx))).await?;
+        let data = within(
+            "data or the end",
+            self.limit,
+            poll_fn(|cx| recv.poll_data(cx)),
+        )
+        .await?;
         let Some(data) = data.transpose().context("the response")? else {
             return Ok(None);
         };
@@ -279,7 +298,7 @@ impl Reading {
     /// Where none come.
     pub async fn trailers(&mut self) -> Result<HeaderMap> {
         let recv = self.recv.as_mut().context("the head has not come")?;
-        let trailers = within("trailers", LIMIT, poll_fn(|cx| recv.poll_trailers(cx))).await?;
+        let trailers = within("trailers", self.limit, poll_fn(|cx| recv.poll_trailers(cx))).await?;
         trailers.context("the end")?.context("no trailers")
     }
 
