@@ -15,6 +15,7 @@ use grpcrouter_conformance::rig::Host;
 use grpcrouter_conformance::role::Role;
 use grpcrouter_conformance::runner::{self, Plan};
 use grpcrouter_conformance::subject::Subject;
+use grpcrouter_conformance::wait;
 
 /// Checks gateways and instances of the grpcrouter tunnel protocol, whoever wrote them.
 ///
@@ -91,6 +92,10 @@ struct Run {
     /// Limits of time are the exact ones, not ten times as long
     #[arg(long)]
     strict_time: bool,
+    /// Gives up so many times as early on what must come, but for limits that a case says: for a subject that is
+    /// broken on purpose
+    #[arg(long, value_name = "TIMES", default_value_t = 1)]
+    hurry: u32,
     /// Cases at a time
     #[arg(long, default_value_t = 8)]
     jobs: usize,
@@ -174,6 +179,7 @@ fn run(args: &Run) -> Result<ExitCode> {
         !plan.cases.is_empty(),
         "none of these cases is judged in the role `{role}`: --list says in which they are"
     );
+    wait::hurry(args.hurry);
     let (gateway, instance) = subjects(args, role)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

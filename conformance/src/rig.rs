@@ -15,7 +15,7 @@ use crate::role::Role;
 use crate::stage::Stage;
 use crate::subject::{Running, Subject};
 use crate::tunnel::gateway::{NaiveGateway, Settings as Naive};
-use crate::wait::within;
+use crate::wait::exactly;
 
 /// How much longer than the exact time something may take on a machine that does other things too.
 const BUSY: u32 = 10;
@@ -362,6 +362,6 @@ impl Rig {
             true => exact,
             false => exact * BUSY,
         };
-        within(what, limit, event).await
+        exactly(what, limit, event).await
     }
 }

@@ -1,6 +1,7 @@
 //! Waits that end: every event that the suite waits for has a limit, and a name for when it does not come.
 
 use std::future::Future;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
@@ -18,11 +19,33 @@ pub fn now() -> Instant {
     Instant::now()
 }
 
+/// How many times as early the suite gives up on what must come.
+static HURRY: AtomicU32 = AtomicU32::new(1);
+
+/// From now on all waits of this process but [`exactly`] give up so many times as early: for subjects that are
+/// broken on purpose, whose cases wait for what never comes.
+pub fn hurry(times: u32) {
+    HURRY.store(times.max(1), Ordering::Relaxed);
+}
+
+/// What is left of a limit of time in a hurry.
+pub fn hurried(limit: Duration) -> Duration {
+    limit / HURRY.load(Ordering::Relaxed)
+}
+
 /// Waits for an event.
 ///
 /// # Errors
 /// "no WHAT within 10 s" where it does not come.
 pub async fn within<T>(what: &str, limit: Duration, event: impl Future<Output = T>) -> Result<T> {
+    exactly(what, hurried(limit), event).await
+}
+
+/// The same for an event that has an exact time, in a hurry or not.
+///
+/// # Errors
+/// As [`within`].
+pub async fn exactly<T>(what: &str, limit: Duration, event: impl Future<Output = T>) -> Result<T> {
     match tokio::time::timeout(limit, event).await {
         Ok(value) => Ok(value),
         Err(_) => bail!("no {what} within {} s", limit.as_secs_f64()),

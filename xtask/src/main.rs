@@ -4,6 +4,7 @@ mod cases;
 mod ci;
 mod codegen;
 mod conformance;
+mod controls;
 mod demo;
 mod ledger;
 mod lockfile;

@@ -13,6 +13,7 @@ use crate::rig::Rig;
 use crate::run;
 use crate::stage::Stage;
 use crate::tunnel::limits;
+use crate::wait::{LIMIT, within};
 
 use super::stall::{self, BESIDE, Upload, bounded, under_way};
 use super::{BIDI, CLIENT_STREAM, SERVER_STREAM, done, ok, same};
@@ -31,6 +32,9 @@ fn fixed() -> SubjectSettings {
         ..SubjectSettings::default()
     }
 }
+
+/// What a case waits for once the reader goes on.
+const READ: &str = "messages for the reader";
 
 /// The longest DATA frame that any peer must take, in bytes.
 const FRAME: u64 = 16_384;
@@ -115,9 +119,13 @@ async fn held_back(rig: Rig) -> Result<()> {
     rig.in_time("window, when the reader goes on", limit, room)
         .await??;
     let so_many = u64::from(taken);
-    while call.handler.counts().taken.messages < so_many {
-        upload.stand(&mut call.exchange, &mut stage).await?;
-    }
+    within(READ, 3 * LIMIT, async {
+        while call.handler.counts().taken.messages < so_many {
+            upload.stand(&mut call.exchange, &mut stage).await?;
+        }
+        anyhow::Ok(())
+    })
+    .await??;
     upload.stand(&mut call.exchange, &mut stage).await?;
     let let_go = call.exchange.sending.sent() - before;
     let read = so_many * FRAME;
@@ -170,9 +178,13 @@ async fn updates(rig: Rig) -> Result<()> {
         "window for {before} bytes was given, and nothing was read: {bound} may be under way"
     );
     handler.release("some");
-    while handler.counts().taken.messages < u64::from(TAKES) {
-        upload.stand(&mut frames, CALL, &mut stage).await?;
-    }
+    within(READ, 3 * LIMIT, async {
+        while handler.counts().taken.messages < u64::from(TAKES) {
+            upload.stand(&mut frames, CALL, &mut stage).await?;
+        }
+        anyhow::Ok(())
+    })
+    .await??;
     let after = upload.stand(&mut frames, CALL, &mut stage).await?;
     let half = (frames.windows().initial as u64 + u64::from(limits::CALL_WINDOW)) / 2;
     let read = u64::from(TAKES) * FRAME;

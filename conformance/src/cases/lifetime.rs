@@ -9,7 +9,7 @@ use crate::link::{Does, Way};
 use crate::probe::{Script, payload};
 use crate::rig::Rig;
 use crate::run;
-use crate::stage::stages;
+use crate::stage::{Stage, stages};
 
 use super::{BIDI, CLIENT_STREAM, UNARY, same};
 
@@ -142,6 +142,7 @@ async fn handler_aborts(rig: Rig) -> Result<()> {
             // A reset is one stream's end, too.
             Err(_) => ensure!(stage.client.is_alive(), "the connection ended with it"),
         }
+        same("handlers that ran", call.handler.runs(), 1)?;
         stage.sibling().await?;
     }
     Ok(())
@@ -211,25 +212,26 @@ async fn instance_lost(rig: Rig) -> Result<()> {
 
 /// Calls whose instance is lost when they have begun are not begun elsewhere.
 async fn never_twice(rig: Rig) -> Result<()> {
-    for size in [0, 10, 100_000] {
-        let mut stages = stages(&rig, 2).await?;
+    const SIZES: [usize; 3] = [0, 10, 100_000];
+    // All at once: one that has just gone would get calls until the gateway has noticed.
+    let mut stages = stages(&rig, SIZES.len() + 1).await?;
+    for size in SIZES {
         // Whoever gets it has it when its tunnel breaks.
         let script = Script::new().read(1).wait("never");
         let mut call = stages[0].open_anywhere(CLIENT_STREAM, &script).await?;
         call.send(&payload::message(0, size)).await?;
         call.handler.waiting("never").await?;
         let run = call.handler.all_runs().remove(0);
-        let hit = stages
-            .iter()
-            .find(|stage| stage.instance.id() == run.instance);
-        hit.context("an instance of this case")?.tunnel.reset();
+        let hit = |stage: &Stage| stage.instance.id() == run.instance;
+        let hit = stages.iter().position(hit);
+        let hit = hit.context("an instance of this case")?;
+        stages[hit].tunnel.reset();
         let answer = call.exchange.answer().await?;
         same("status", answer.status()?, UNAVAILABLE)?;
-        let other = stages
-            .iter_mut()
-            .find(|stage| stage.instance.id() != run.instance);
-        let other = other.context("another instance")?;
-        same("runs of the handler", other.runs(&call.handler).await?, 1)?;
+        stages.remove(hit);
+        for other in &mut stages {
+            same("runs of the handler", other.runs(&call.handler).await?, 1)?;
+        }
     }
     Ok(())
 }

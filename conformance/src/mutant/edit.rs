@@ -22,6 +22,14 @@ pub(super) fn call(mutant: Mutant, frame: &mut RpcCall) {
             key: "te".to_owned(),
             value: Bytes::from_static(b"trailers"),
         }),
+        Mutant::DropsJoined => {
+            let mut seen = Vec::new();
+            frame.metadata.retain(|entry| {
+                let repeats = entry.key.ends_with("-bin") && seen.contains(&entry.key);
+                seen.push(entry.key.clone());
+                !repeats
+            });
+        }
         _ => list(mutant, &mut frame.metadata),
     }
 }

@@ -1,14 +1,23 @@
 //! Implementations that are broken on purpose, each in one way: what the suite must find.
 //!
 //! A mutant is a whole implementation with a [`Relay`] between its gateway and its instances that changes
-//! frames on their way. Everything else of it is right, so that it fails what it is broken for.
+//! frames on their way, or with a [`Front`] between clients and its gateway. Everything else of it is right, so that it
+//! fails what it is broken for.
+//!
+//! What it does must not depend on time, nor on how bytes are cut into frames: it decides by what a call is, so that it
+//! fails the same cases in every run.
 
+mod answer;
 mod edit;
 mod flags;
+mod front;
+mod messages;
 mod relay;
+mod request;
 mod spool;
 mod tamper;
 
+pub use front::Front;
 pub use relay::Relay;
 pub use tamper::{Frames, Tamper};
 
@@ -32,13 +41,13 @@ pub enum Mutant {
     Repeats,
     /// Messages without bytes are left out.
     DropsEmpty,
-    /// A half close that comes alone is lost.
+    /// The half close behind the only message of a call is lost.
     LosesHalfClose,
-    /// Credit is granted for what has come, not for what was taken.
+    /// Credit for requests is granted for what has come, not for what was taken.
     GrantsOnReceipt,
     /// More credit is passed on than was granted.
     Overspends,
-    /// Some of the credit is lost.
+    /// Credit is lost, once a call was given much of it.
     LeaksCredit,
     /// One call without credit stops the others.
     StallsSiblings,
@@ -52,7 +61,7 @@ pub enum Mutant {
     RetriesUnsafely,
     /// What an instance declined is said to be broken.
     ForgetsRefusal,
-    /// Two calls at a time get each other's answers.
+    /// Two calls at a time that go both ways get each other's answers.
     SwapsCalls,
     /// An instance registers the keys of the one before it.
     SwapsKeys,
@@ -76,6 +85,20 @@ pub enum Mutant {
     CutsMessage,
     /// The flag of compression is lost.
     ClearsCompression,
+    /// Of `-bin` values joined by commas the first is kept.
+    DropsJoined,
+    /// A message that the request ends in is filled up.
+    CompletesMessages,
+    /// A request of very many messages is reset.
+    CountsMessages,
+    /// An answer that comes before the end of its request is a cancellation.
+    ResetsEarlyEnds,
+    /// What a handler aborted is said to have gone well.
+    HidesAborts,
+    /// Names of headers that are not in lower case are mended.
+    LowersKeys,
+    /// Every call is cut when it opens.
+    CutsCalls,
     /// Any registration is taken for the latest.
     AcceptsStaleEpochs,
     /// The answer to a drain is lost.
@@ -88,7 +111,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 40] = [
         Self::BuffersResponses,
         Self::BuffersRequests,
         Self::WaitsForNext,
@@ -118,6 +141,13 @@ impl Mutant {
         Self::RewritesStatus,
         Self::CutsMessage,
         Self::ClearsCompression,
+        Self::DropsJoined,
+        Self::CompletesMessages,
+        Self::CountsMessages,
+        Self::ResetsEarlyEnds,
+        Self::HidesAborts,
+        Self::LowersKeys,
+        Self::CutsCalls,
         Self::AcceptsStaleEpochs,
         Self::LosesDrain,
         Self::LosesHeartbeats,
@@ -126,7 +156,7 @@ impl Mutant {
 
     /// Whether it changes how many frames there are, or their order, and numbers them so that nobody notices.
     const fn renumbers(self) -> bool {
-        matches!(self, Self::Repeats | Self::DropsEmpty | Self::Reorders)
+        matches!(self, Self::DropsEmpty | Self::Reorders)
     }
 
     /// Its name on the command line and in reports: that of the variant, in words.

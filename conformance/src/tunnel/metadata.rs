@@ -28,6 +28,9 @@ const STATUS: [&str; 3] = ["grpc-status", "grpc-message", "grpc-status-details-b
 pub(super) enum List {
     Request,
     Answer,
+    /// A handler's initial metadata as the suite's own instance passes them on, with a status that they may forge:
+    /// to drop it is up to the gateway.
+    Said,
 }
 
 impl List {

@@ -1,7 +1,7 @@
 //! The gateway.
 
 use grpcrouter::{Clock, Gateway, Listener, TcpListener};
-use grpcrouter_conformance::mutant::Relay;
+use grpcrouter_conformance::mutant::{Front, Mutant, Relay};
 use grpcrouter_conformance::pb::{SubjectReply, SubjectRequest};
 
 use crate::life::{CUT_OFF, End};
@@ -17,15 +17,24 @@ pub(crate) async fn run(
     let grows = config.tunnel.call_window_max > config.tunnel.call_window;
     let (clients, tunnels) = (bind().await?, bind().await?);
     let addr = |listener: &TcpListener| listener.local_addr().map_err(|error| error.to_string());
-    let (client_addr, mut tunnel_addr) = (addr(&clients)?, addr(&tunnels)?);
+    let (mut client_addr, mut tunnel_addr) = (addr(&clients)?, addr(&tunnels)?);
+    let front = match args.mutant {
+        Some(Mutant::LowersKeys) => {
+            let front = Front::before(client_addr).await;
+            let front = front.map_err(|error| format!("no proxy: {error}"))?;
+            client_addr = front.addr();
+            Some(front)
+        }
+        _ => None,
+    };
     let relay = match args.mutant {
-        Some(mutant) => {
+        Some(mutant) if front.is_none() => {
             let relay = Relay::before(tunnel_addr, mutant).await;
             let relay = relay.map_err(|error| format!("no relay: {error}"))?;
             tunnel_addr = relay.addr();
             Some(relay)
         }
-        None => None,
+        _ => None,
     };
     let gateway = Gateway::new(config, Clock::start());
     let bound = gateway.bound();
@@ -55,7 +64,7 @@ pub(crate) async fn run(
         left = gateway.drain() => left,
         () = end.forced() => return Ok(CUT_OFF),
     };
-    drop(relay);
+    drop((front, relay));
     Ok(if left == 0 { 0 } else { CUT_OFF })
 }
 

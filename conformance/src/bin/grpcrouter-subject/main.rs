@@ -36,7 +36,7 @@ enum Command {
     /// The gateway.
     Gateway(GatewayArgs),
     /// The suite's own gateway, which has no limits: a control
-    NaiveGateway,
+    NaiveGateway(NaiveArgs),
     /// The instance library, hosting the probe.
     Instance(ProbeArgs),
     /// The agent, in front of tonic's server hosting the probe.
@@ -53,10 +53,20 @@ struct GatewayArgs {
 }
 
 #[derive(Debug, Args, Clone, Copy)]
+struct NaiveArgs {
+    /// Take and say what no gateway may: a control, which the suite must notice
+    #[arg(long)]
+    careless: bool,
+}
+
+#[derive(Debug, Args, Clone, Copy)]
 struct ProbeArgs {
     /// Report messages as taken without reading them: a control, which the suite must notice
     #[arg(long)]
     lie: bool,
+    /// Do not dial again when a tunnel is lost: a control, which the suite must notice
+    #[arg(long)]
+    gives_up: bool,
 }
 
 /// Why a subject is not ready: one line.
@@ -100,7 +110,7 @@ async fn main() -> ExitCode {
 async fn run(command: Command, request: SubjectRequest, end: life::End) -> Result<i32, Refused> {
     let asked = request.role();
     let role = match &command {
-        Command::Gateway(_) | Command::NaiveGateway => SubjectRole::Gateway,
+        Command::Gateway(_) | Command::NaiveGateway(_) => SubjectRole::Gateway,
         Command::Instance(_) | Command::Agent(_) => SubjectRole::Instance,
         Command::Direct(_) => SubjectRole::Direct,
     };
@@ -111,7 +121,7 @@ async fn run(command: Command, request: SubjectRequest, end: life::End) -> Resul
     }
     match command {
         Command::Gateway(args) => gateway::run(request, end, args).await,
-        Command::NaiveGateway => naive::run(request, end).await,
+        Command::NaiveGateway(args) => naive::run(request, end, args).await,
         Command::Instance(args) => instance::run(request, end, args).await,
         Command::Agent(args) => agent::run(request, end, args).await,
         Command::Direct(args) => direct::run(request, end, args).await,

@@ -5,12 +5,19 @@ use grpcrouter_conformance::tunnel::gateway::{NaiveGateway, Settings};
 use grpcrouter_conformance::tunnel::limits;
 
 use crate::life::End;
-use crate::{Refused, reply};
+use crate::{NaiveArgs, Refused, reply};
 
 /// Runs it until it is to end: the exit code.
-pub(crate) async fn run(request: SubjectRequest, mut end: End) -> Result<i32, Refused> {
+pub(crate) async fn run(
+    request: SubjectRequest,
+    mut end: End,
+    args: NaiveArgs,
+) -> Result<i32, Refused> {
     let asked = request.settings.unwrap_or_default();
-    let mut settings = Settings::default();
+    let mut settings = Settings {
+        careless: args.careless,
+        ..Settings::default()
+    };
     let set = |own: &mut u32, asked: u32| {
         if asked > 0 {
             *own = asked;

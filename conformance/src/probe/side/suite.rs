@@ -15,6 +15,7 @@ use super::delivery::{Board, InstanceState, Local, To};
 use super::reporter::Reporter;
 use super::watched::{Missed, Watched};
 use super::{Do, Event, LINE_MAX};
+use crate::wait::hurried;
 
 /// Lines to one instance that wait to be written: more than any case releases at once.
 pub(super) const COMMANDS: usize = 1 << 15;
@@ -50,7 +51,7 @@ impl Side {
         Ok(Self {
             addr,
             board,
-            limit: LIMIT,
+            limit: hurried(LIMIT),
             task,
         })
     }

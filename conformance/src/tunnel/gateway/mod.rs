@@ -3,6 +3,7 @@
 //! [`TunnelPort`] takes tunnels, and each [`Registered`] says what the case says. [`NaiveGateway`] relays calls of
 //! clients by itself.
 
+mod careless;
 mod download;
 mod naive;
 mod peer;

@@ -11,6 +11,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request};
 use tokio::time::Instant;
 
+use super::careless;
 use super::download::Download;
 use super::peer::{NoCall, Opened, Peer};
 use super::registry::{NoPeer, Registry};
@@ -64,11 +65,15 @@ pub(super) async fn run(
     registry: Arc<Registry>,
 ) {
     let (parts, recv) = request.into_parts();
-    let mut download = Download::new(respond);
-    let grpc = text(&parts.headers, "content-type").starts_with("application/grpc");
-    match Call::read(&parts) {
+    let careless = registry.settings().careless;
+    let mut download = Download::new(respond, careless);
+    let grpc = text(&parts.headers, "content-type").starts_with(careless::CONTENT_TYPE);
+    if careless && let Some(status) = careless::answers(parts.uri.path()) {
+        return download.status(status);
+    }
+    match Call::read(&parts, careless) {
         _ if parts.method != Method::POST => download.http(405),
-        _ if !grpc => download.http(415),
+        _ if !grpc && !careless => download.http(415),
         Ok(call) => {
             let upload = Upload::new(recv);
             call.relay(&mut download, upload, &registry).await;
@@ -78,12 +83,16 @@ pub(super) async fn run(
 }
 
 impl Call {
-    fn read(parts: &Parts) -> Result<Self, Status> {
+    fn read(parts: &Parts, careless: bool) -> Result<Self, Status> {
         let bad = |code| Status {
             code,
             reason: "bad-request",
         };
         let path = parts.uri.path_and_query().map_or("", |path| path.as_str());
+        let path = match careless {
+            true => careless::tidied(path),
+            false => path.to_owned(),
+        };
         let names = path
             .strip_prefix('/')
             .and_then(|path| path.rsplit_once('/'));
@@ -99,7 +108,7 @@ impl Call {
             deadline: timeout.and_then(|timeout| now().checked_add(timeout)),
             open: RpcCall {
                 flags: flags::OPEN,
-                method: path.to_owned(),
+                method: path.clone(),
                 authority: parts
                     .uri
                     .authority()
@@ -111,7 +120,7 @@ impl Call {
         })
     }
 
-    async fn relay(self, download: &mut Download, mut upload: Upload, registry: &Registry) {
+    async fn relay(mut self, download: &mut Download, mut upload: Upload, registry: &Registry) {
         let mut refused_by: Option<Arc<Peer>> = None;
         for _ in 0..PICKS {
             let id = self.instance.as_deref();
@@ -119,6 +128,9 @@ impl Call {
                 Ok(peer) => peer,
                 Err(why) => return download.status(no_peer(why, refused_by.is_some())),
             };
+            if registry.settings().careless {
+                careless::cut(&mut self.open.metadata, peer.max_metadata());
+            }
             if size(&self.open.metadata) > peer.max_metadata() {
                 return download.status(LIMIT);
             }

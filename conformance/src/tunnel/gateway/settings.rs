@@ -13,6 +13,8 @@ pub struct Settings {
     pub call_window: u32,
     /// Between two heartbeats, in milliseconds.
     pub heartbeat_ms: u32,
+    /// Takes and says what no gateway may: see [`super::careless`].
+    pub careless: bool,
 }
 
 /// The most that a path through the gateway holds of one call, in bytes, beyond the receiver's own window.
@@ -34,6 +36,7 @@ impl Default for Settings {
             send_buffer: 16 * 1024,
             call_window: limits::CALL_WINDOW,
             heartbeat_ms: limits::HEARTBEAT_MS,
+            careless: false,
         }
     }
 }

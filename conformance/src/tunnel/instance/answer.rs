@@ -152,7 +152,7 @@ impl Answer {
 
     /// `false` where the head was too large, and the call is over.
     async fn head(&mut self, headers: &HeaderMap) -> Result<bool, Ends> {
-        let metadata = List::Answer.travelling(headers);
+        let metadata = List::Said.travelling(headers);
         if size(&metadata) > self.max_metadata {
             self.exhausted("the initial metadata are too large").await?;
             return Ok(false);
