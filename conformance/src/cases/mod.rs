@@ -9,6 +9,7 @@ mod flow_cut;
 mod flow_stall;
 mod hostile;
 mod hostile_http;
+mod hostile_late;
 mod kinds;
 mod lifetime;
 mod metadata;
@@ -45,6 +46,7 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         flow::CASES,
         hostile::CASES,
         hostile_http::CASES,
+        hostile_late::CASES,
         flow_stall::CASES,
         flow_beside::CASES,
         flow_cut::CASES,
