@@ -6,10 +6,15 @@ mod bytes;
 mod flow;
 mod flow_beside;
 mod flow_cut;
+mod flow_memory;
 mod flow_stall;
 mod hostile;
+mod hostile_flood;
 mod hostile_http;
 mod hostile_late;
+mod hostile_reset;
+mod hostile_secrets;
+mod hostile_slow;
 mod kinds;
 mod lifetime;
 mod metadata;
@@ -47,9 +52,14 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         hostile::CASES,
         hostile_http::CASES,
         hostile_late::CASES,
+        hostile_slow::CASES,
+        hostile_reset::CASES,
+        hostile_flood::CASES,
+        hostile_secrets::CASES,
         flow_stall::CASES,
         flow_beside::CASES,
         flow_cut::CASES,
+        flow_memory::CASES,
         tunnel::CASES,
         tunnel_end::CASES,
     ];

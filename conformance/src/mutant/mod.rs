@@ -5,10 +5,13 @@
 
 mod edit;
 mod flags;
+mod ids;
+mod queue;
 mod relay;
 mod spool;
 mod tamper;
 
+pub use queue::Queue;
 pub use relay::Relay;
 pub use tamper::{Frames, Tamper};
 
@@ -84,11 +87,19 @@ pub enum Mutant {
     LosesHeartbeats,
     /// Calls go on at an instance whose tunnel was lost.
     KeepsZombies,
+    /// The id of a call that is over is taken again too soon.
+    ReusesIds,
+    /// What a client does not read is kept, however much it is.
+    QueuesAnswers,
+    /// Less is declared of a path than it holds.
+    UnderstatesBound,
+    /// What instances prove themselves with is logged.
+    LogsTokens,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 37] = [
         Self::BuffersResponses,
         Self::BuffersRequests,
         Self::WaitsForNext,
@@ -122,6 +133,10 @@ impl Mutant {
         Self::LosesDrain,
         Self::LosesHeartbeats,
         Self::KeepsZombies,
+        Self::ReusesIds,
+        Self::QueuesAnswers,
+        Self::UnderstatesBound,
+        Self::LogsTokens,
     ];
 
     /// Whether it changes how many frames there are, or their order, and numbers them so that nobody notices.

@@ -1,11 +1,14 @@
 //! The gateway.
 
 use grpcrouter::{Clock, Gateway, Listener, TcpListener};
-use grpcrouter_conformance::mutant::Relay;
+use grpcrouter_conformance::mutant::{Mutant, Queue, Relay};
 use grpcrouter_conformance::pb::{SubjectReply, SubjectRequest};
 
 use crate::life::{CUT_OFF, End};
 use crate::{GatewayArgs, Refused, reply, settings};
+
+/// What is declared by a mutant is so many times less than what is held: also where windows may grow, and do not.
+const UNDERSTATED: u64 = 32;
 
 /// Runs it until it is to end, then drains it: the exit code.
 pub(crate) async fn run(
@@ -17,7 +20,7 @@ pub(crate) async fn run(
     let grows = config.tunnel.call_window_max > config.tunnel.call_window;
     let (clients, tunnels) = (bind().await?, bind().await?);
     let addr = |listener: &TcpListener| listener.local_addr().map_err(|error| error.to_string());
-    let (client_addr, mut tunnel_addr) = (addr(&clients)?, addr(&tunnels)?);
+    let (mut client_addr, mut tunnel_addr) = (addr(&clients)?, addr(&tunnels)?);
     let relay = match args.mutant {
         Some(mutant) => {
             let relay = Relay::before(tunnel_addr, mutant).await;
@@ -27,8 +30,21 @@ pub(crate) async fn run(
         }
         None => None,
     };
+    let queue = match args.mutant {
+        Some(Mutant::QueuesAnswers) => {
+            let queue = Queue::before(client_addr).await;
+            let queue = queue.map_err(|error| format!("no queue: {error}"))?;
+            client_addr = queue.addr();
+            Some(queue)
+        }
+        _ => None,
+    };
     let gateway = Gateway::new(config, Clock::start());
     let bound = gateway.bound();
+    let mut bound = if grows { bound.grown } else { bound.fixed } as u64;
+    if args.mutant == Some(Mutant::UnderstatesBound) {
+        bound /= UNDERSTATED;
+    }
     let serving = gateway.clone();
     tokio::spawn(async move {
         tokio::join!(
@@ -39,7 +55,7 @@ pub(crate) async fn run(
     reply(SubjectReply {
         client_addr: client_addr.to_string(),
         tunnel_addr: tunnel_addr.to_string(),
-        bound_bytes: if grows { bound.grown } else { bound.fixed } as u64,
+        bound_bytes: bound,
         name: "grpcrouter gateway".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         honoured: settings::OF_GATEWAY
@@ -55,7 +71,7 @@ pub(crate) async fn run(
         left = gateway.drain() => left,
         () = end.forced() => return Ok(CUT_OFF),
     };
-    drop(relay);
+    drop((relay, queue));
     Ok(if left == 0 { 0 } else { CUT_OFF })
 }
 
