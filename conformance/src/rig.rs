@@ -348,6 +348,17 @@ impl Rig {
         Ok(self.gateway.bound.ok_or_else(none)?)
     }
 
+    /// The memory that the gateway's process has resident, in bytes.
+    ///
+    /// # Errors
+    /// Skips the case where nobody says.
+    pub async fn memory(&self) -> Result<u64> {
+        let process = self.gateway.process.lock().await;
+        let memory = process.as_ref().and_then(Running::memory);
+        let none = "the gateway's memory is not to be seen: it is not the suite's process, or not on Linux";
+        Ok(memory.ok_or_else(|| Skip(none.to_owned()))?)
+    }
+
     /// Waits for something that has an exact time: ten times as long, where times are not strict.
     ///
     /// # Errors

@@ -38,14 +38,14 @@ fn fixed() -> SubjectSettings {
 }
 
 /// A scripted instance, and a client that calls it.
-struct Pair {
-    tunnel: Tunnel,
-    id: String,
-    client: Client,
+pub(super) struct Pair {
+    pub(super) tunnel: Tunnel,
+    pub(super) id: String,
+    pub(super) client: Client,
 }
 
 impl Pair {
-    async fn new(rig: &Rig) -> Result<Self> {
+    pub(super) async fn new(rig: &Rig) -> Result<Self> {
         let tunnels = rig.gateway.tunnels.context("a gateway")?;
         let mut tunnel = Tunnel::dial(tunnels).await?;
         let id = rig.name();
@@ -59,7 +59,7 @@ impl Pair {
     }
 
     /// A call that has come to the instance.
-    async fn call(&mut self) -> Result<(Exchange, RpcCall)> {
+    pub(super) async fn call(&mut self) -> Result<(Exchange, RpcCall)> {
         let call = Call::new(crate::probe::path("Bidi")).instance(&self.id);
         let exchange = self.client.open(call.build()?, false).await?;
         let open = |frame: grpcrouter_proto::v1::RegisterResponse| match frame.frame {
@@ -72,12 +72,12 @@ impl Pair {
         Ok((exchange, opened))
     }
 
-    async fn say(&mut self, frame: RpcResponse) -> Result<()> {
+    pub(super) async fn say(&mut self, frame: RpcResponse) -> Result<()> {
         self.tunnel.send(&tunnel::part(frame)).await
     }
 
     /// Another call of this tunnel begins and ends well.
-    async fn goes_on(&mut self) -> Result<()> {
+    pub(super) async fn goes_on(&mut self) -> Result<()> {
         let (mut exchange, opened) = self.call().await?;
         self.say(answer(opened.request_id)).await?;
         let answer = exchange.answer().await?;
@@ -85,13 +85,13 @@ impl Pair {
     }
 
     /// How the gateway ended the tunnel.
-    async fn ended(&mut self) -> Result<StreamEnd> {
+    pub(super) async fn ended(&mut self) -> Result<StreamEnd> {
         let (_, end) = self.tunnel.end().await?;
         Ok(end)
     }
 }
 
-fn answer(request_id: u64) -> RpcResponse {
+pub(super) fn answer(request_id: u64) -> RpcResponse {
     RpcResponse {
         request_id,
         flags: flags::HEAD | flags::COMPLETE,
@@ -100,7 +100,7 @@ fn answer(request_id: u64) -> RpcResponse {
     }
 }
 
-fn data(request_id: u64, seq: u32, bytes: &[u8]) -> RpcResponse {
+pub(super) fn data(request_id: u64, seq: u32, bytes: &[u8]) -> RpcResponse {
     RpcResponse {
         request_id,
         seq,
@@ -109,7 +109,7 @@ fn data(request_id: u64, seq: u32, bytes: &[u8]) -> RpcResponse {
     }
 }
 
-fn head(request_id: u64) -> RpcResponse {
+pub(super) fn head(request_id: u64) -> RpcResponse {
     RpcResponse {
         request_id,
         flags: flags::HEAD,

@@ -7,10 +7,16 @@ mod bytes;
 mod flow;
 mod flow_beside;
 mod flow_cut;
+mod flow_memory;
 mod flow_stall;
 mod health;
 mod hostile;
+mod hostile_flood;
 mod hostile_http;
+mod hostile_late;
+mod hostile_reset;
+mod hostile_secrets;
+mod hostile_slow;
 mod interop;
 mod keys;
 mod kinds;
@@ -51,9 +57,15 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
         flow::CASES,
         hostile::CASES,
         hostile_http::CASES,
+        hostile_late::CASES,
+        hostile_slow::CASES,
+        hostile_reset::CASES,
+        hostile_flood::CASES,
+        hostile_secrets::CASES,
         flow_stall::CASES,
         flow_beside::CASES,
         flow_cut::CASES,
+        flow_memory::CASES,
         tunnel::CASES,
         tunnel_end::CASES,
         keys::CASES,

@@ -11,13 +11,16 @@ mod answer;
 mod edit;
 mod flags;
 mod front;
+mod ids;
 mod messages;
+mod queue;
 mod relay;
 mod request;
 mod spool;
 mod tamper;
 
 pub use front::Front;
+pub use queue::Queue;
 pub use relay::Relay;
 pub use tamper::{Frames, Tamper};
 
@@ -107,11 +110,19 @@ pub enum Mutant {
     LosesHeartbeats,
     /// Calls go on at an instance whose tunnel was lost.
     KeepsZombies,
+    /// The id of a call that is over is taken again too soon.
+    ReusesIds,
+    /// What a client does not read is kept, however much it is.
+    QueuesAnswers,
+    /// Less is declared of a path than it holds.
+    UnderstatesBound,
+    /// What instances prove themselves with is logged.
+    LogsTokens,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 44] = [
         Self::BuffersResponses,
         Self::BuffersRequests,
         Self::WaitsForNext,
@@ -152,6 +163,10 @@ impl Mutant {
         Self::LosesDrain,
         Self::LosesHeartbeats,
         Self::KeepsZombies,
+        Self::ReusesIds,
+        Self::QueuesAnswers,
+        Self::UnderstatesBound,
+        Self::LogsTokens,
     ];
 
     /// Whether it changes how many frames there are, or their order, and numbers them so that nobody notices.

@@ -11,6 +11,7 @@ use grpcrouter_proto::v1::{
 
 use super::Mutant;
 use super::flags::{REFUSED, RESET};
+use super::ids::Ids;
 use super::messages::Messages;
 use super::spool::Spool;
 
@@ -40,6 +41,7 @@ pub struct Tamper {
     pub(super) windows: [u64; 2],
     /// To the instance, behind a call that has no credit.
     pub(super) stalled: VecDeque<RpcCall>,
+    ids: Ids,
 }
 
 /// What is known of a call.
@@ -99,6 +101,7 @@ impl Tamper {
             calls: BTreeMap::new(),
             windows: [0; 2],
             stalled: VecDeque::new(),
+            ids: Ids::default(),
         }
     }
 
@@ -106,6 +109,10 @@ impl Tamper {
     pub fn down(&mut self, frame: RegisterResponse) -> Frames {
         let mut out = Frames::default();
         match frame.frame {
+            Some(down::Frame::RpcCall(mut call)) if self.mutant == Mutant::ReusesIds => {
+                self.ids.call(&mut call);
+                out.down.push(response(down::Frame::RpcCall(call)));
+            }
             Some(down::Frame::RpcCall(call)) => self.call(call, &mut out),
             Some(down::Frame::Heartbeat(beat)) if self.mutant == Mutant::LosesHeartbeats => {
                 out.up
@@ -125,6 +132,10 @@ impl Tamper {
     pub fn up(&mut self, frame: RegisterRequest) -> Frames {
         let mut out = Frames::default();
         match frame.frame {
+            Some(up::Frame::RpcResponse(mut answer)) if self.mutant == Mutant::ReusesIds => {
+                self.ids.answer(&mut answer);
+                out.up.push(request(up::Frame::RpcResponse(answer)));
+            }
             Some(up::Frame::RpcResponse(answer)) => self.answer(answer, &mut out),
             Some(up::Frame::InstanceInfo(info)) => {
                 let info = self.registration(info);
@@ -174,6 +185,10 @@ impl Tamper {
                     started_us: 4_000_000_000_000_000,
                     attempt,
                 });
+            }
+            Mutant::LogsTokens => {
+                let token = String::from_utf8_lossy(&info.credentials);
+                eprintln!("{} registers with {token:?}", info.instance_id);
             }
             Mutant::SwapsKeys => {
                 let mut keys = self

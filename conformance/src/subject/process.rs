@@ -87,11 +87,28 @@ impl Running {
         process.map_or_else(String::new, |process| process.tail.text())
     }
 
+    /// The memory that it has resident, in bytes; none where the suite did not start it, it has exited, or the
+    /// operating system does not say. Of a program that starts another one it is the first one's.
+    pub fn memory(&self) -> Option<u64> {
+        let id = self.process.as_ref()?.child.id()?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+        resident(&status)
+    }
+
     fn signal(&self, signal: Signal) {
         if let Some(process) = &self.process {
             process.signal(signal);
         }
     }
+}
+
+/// What Linux says of a process: its resident memory in bytes.
+fn resident(status: &str) -> Option<u64> {
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let number = line.trim().strip_suffix("kB")?.trim();
+    number.parse().ok().map(|kib: u64| kib * 1024)
 }
 
 /// A process that the suite started.
@@ -200,5 +217,12 @@ mod tests {
         let text = tail.text();
         assert_eq!(text.len(), TAIL);
         assert!(text.starts_with("aaa") && text.ends_with("the end"));
+    }
+
+    #[test]
+    fn resident_memory_is_read_in_kibibytes() {
+        let status = "Name:\tit\nVmHWM:\t  9 kB\nVmRSS:\t  12 kB\nThreads:\t1\n";
+        assert_eq!(resident(status), Some(12 * 1024));
+        assert_eq!(resident("Name:\tit\n"), None);
     }
 }

@@ -1,11 +1,14 @@
 //! The gateway.
 
 use grpcrouter::{Clock, Gateway, Listener, TcpListener};
-use grpcrouter_conformance::mutant::{Front, Mutant, Relay};
+use grpcrouter_conformance::mutant::{Front, Mutant, Queue, Relay};
 use grpcrouter_conformance::pb::{SubjectReply, SubjectRequest};
 
 use crate::life::{CUT_OFF, End};
 use crate::{GatewayArgs, Refused, reply, settings};
+
+/// What is declared by a mutant is so many times less than what is held: also where windows may grow, and do not.
+const UNDERSTATED: u64 = 32;
 
 /// Runs it until it is to end, then drains it: the exit code.
 pub(crate) async fn run(
@@ -36,8 +39,21 @@ pub(crate) async fn run(
         }
         _ => None,
     };
+    let queue = match args.mutant {
+        Some(Mutant::QueuesAnswers) => {
+            let queue = Queue::before(client_addr).await;
+            let queue = queue.map_err(|error| format!("no queue: {error}"))?;
+            client_addr = queue.addr();
+            Some(queue)
+        }
+        _ => None,
+    };
     let gateway = Gateway::new(config, Clock::start());
     let bound = gateway.bound();
+    let mut bound = if grows { bound.grown } else { bound.fixed } as u64;
+    if args.mutant == Some(Mutant::UnderstatesBound) {
+        bound /= UNDERSTATED;
+    }
     let serving = gateway.clone();
     tokio::spawn(async move {
         tokio::join!(
@@ -48,7 +64,7 @@ pub(crate) async fn run(
     reply(SubjectReply {
         client_addr: client_addr.to_string(),
         tunnel_addr: tunnel_addr.to_string(),
-        bound_bytes: if grows { bound.grown } else { bound.fixed } as u64,
+        bound_bytes: bound,
         name: "grpcrouter gateway".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         honoured: settings::OF_GATEWAY
@@ -64,7 +80,7 @@ pub(crate) async fn run(
         left = gateway.drain() => left,
         () = end.forced() => return Ok(CUT_OFF),
     };
-    drop((front, relay));
+    drop((front, relay, queue));
     Ok(if left == 0 { 0 } else { CUT_OFF })
 }
 

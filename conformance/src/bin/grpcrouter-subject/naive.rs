@@ -7,6 +7,15 @@ use grpcrouter_conformance::tunnel::limits;
 use crate::life::End;
 use crate::{NaiveArgs, Refused, reply};
 
+/// Fields that it has, or says it has: it waits for slow peers however long, and must fail cases about them.
+const HONOURED: [&str; 5] = [
+    "call_window",
+    "call_window_max",
+    "heartbeat_ms",
+    "preface_timeout_ms",
+    "handshake_timeout_ms",
+];
+
 /// Runs it until it is to end: the exit code.
 pub(crate) async fn run(
     request: SubjectRequest,
@@ -34,9 +43,7 @@ pub(crate) async fn run(
         bound_bytes: bound.request.max(bound.response),
         name: "the suite's own gateway".to_owned(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        honoured: ["call_window", "call_window_max", "heartbeat_ms"]
-            .map(str::to_owned)
-            .to_vec(),
+        honoured: HONOURED.map(str::to_owned).to_vec(),
         ..SubjectReply::default()
     })
     .await;

@@ -62,13 +62,20 @@ impl Download {
     }
 
     /// A status of the gateway's own.
-    pub(super) fn status(&mut self, mut status: Status) {
+    pub(super) fn status(&mut self, status: Status) {
+        self.status_saying(status, status.reason);
+    }
+
+    /// The same in more words.
+    pub(super) fn status_saying(&mut self, mut status: Status, words: &str) {
         if self.careless {
             status = careless::nobody(status);
         }
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", HeaderValue::from(status.code));
-        trailers.insert("grpc-message", HeaderValue::from_static(status.reason));
+        if let Ok(words) = HeaderValue::from_str(words) {
+            trailers.insert("grpc-message", words);
+        }
         trailers.insert("grpcrouter-reason", HeaderValue::from_static(status.reason));
         self.trailers(trailers, HeaderValue::from_static("application/grpc"));
     }

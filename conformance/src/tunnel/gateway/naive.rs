@@ -121,6 +121,8 @@ async fn serve_client(socket: TcpStream, registry: Arc<Registry>) -> Result<()> 
         .initial_connection_window_size(1 << 30)
         .max_send_buffer_size(settings.send_buffer)
         .max_header_list_size(1 << 20)
+        .max_pending_accept_reset_streams(usize::MAX)
+        .max_local_error_reset_streams(None)
         .data_frame_budget(1 << 30);
     let mut connection = builder.handshake::<_, Bytes>(socket).await?;
     let mut calls = JoinSet::new();

@@ -219,8 +219,14 @@ async fn finish(ending: Ending, opened: &Opened, download: &mut Download) {
         Ending::Refused => (Some(REFUSED), None),
         Ending::Breach => (Some(BREACH), Some(reset::PROTOCOL_ERROR)),
     };
-    if let Some(status) = status {
-        download.status(status);
+    match status {
+        // It tells clients more of an instance than they should know.
+        Some(status) if status.reason == LOST.reason => {
+            let labels = &opened.peer.info.labels;
+            download.status_saying(status, &format!("lost an instance with labels {labels:?}"));
+        }
+        Some(status) => download.status(status),
+        None => {}
     }
     if let Some(code) = code {
         let reset = RpcCall {
