@@ -20,6 +20,9 @@ pub struct Entry {
     /// What is done -> what must be seen.
     pub title: String,
     arm: Vec<String>,
+    /// Why this suite does not judge it; none where it does.
+    #[serde(default, skip_serializing)]
+    pub apart: Option<String>,
 }
 
 /// How binding a case is.

@@ -140,9 +140,9 @@ fn list(run: &Run) -> Result<ExitCode> {
         let roles = cases::of(&entry.id).map_or(Vec::new(), |case| {
             case.roles.iter().map(|role| role.name()).collect()
         });
-        let roles = match roles.is_empty() {
-            true => "not in this suite".to_owned(),
-            false => roles.join(","),
+        let roles = match &entry.apart {
+            Some(why) => format!("not in this suite: {why}"),
+            None => roles.join(","),
         };
         println!(
             "{:<5} {level} {:<9} {}",

@@ -81,6 +81,7 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             level,
             arm,
             title,
+            apart,
             ..
         } = &row.case;
         let level = if *level == Level::Required {
@@ -95,6 +96,9 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
             row.standing.name()
         );
         println!("      {title}");
+        if let Some(why) = apart {
+            println!("      not in the conformance suite: {why}");
+        }
         for test in &row.tests {
             println!("        {:<7} {}  ({})", test.last, test.test, test.place);
         }
@@ -232,6 +236,7 @@ mod tests {
             arm: vec![Arm::Core],
             title: "a -> b".into(),
             claimed,
+            apart: None,
         };
         let proof = Proof {
             ids: vec!["K1".into()],

@@ -129,5 +129,10 @@ mod tests {
             assert!(!case.roles.is_empty(), "{} in no role", case.id);
             seen.push(case.id);
         }
+        for entry in &entries {
+            let judged = seen.contains(&&*entry.id);
+            let says = entry.apart.is_some();
+            assert!(judged != says, "{}: judged, or a reason why not", entry.id);
+        }
     }
 }

@@ -68,6 +68,12 @@ pub enum Mutant {
     SwapsCalls,
     /// An instance registers the keys of the one before it.
     SwapsKeys,
+    /// Routes are taken, and calls go in turn.
+    ForgetsRoutes,
+    /// What instances say of their health is lost.
+    LosesHealth,
+    /// Clients are pinged after an hour.
+    NeverPings,
     /// `te` is forwarded.
     ForwardsTe,
     /// `-bin` values lose their last bytes.
@@ -122,7 +128,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 44] = [
+    pub const ALL: [Self; 47] = [
         Self::BuffersResponses,
         Self::BuffersRequests,
         Self::WaitsForNext,
@@ -142,6 +148,9 @@ impl Mutant {
         Self::ForgetsRefusal,
         Self::SwapsCalls,
         Self::SwapsKeys,
+        Self::ForgetsRoutes,
+        Self::LosesHealth,
+        Self::NeverPings,
         Self::ForwardsTe,
         Self::CorruptsBin,
         Self::JoinsRepeats,

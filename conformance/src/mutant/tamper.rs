@@ -145,6 +145,10 @@ impl Tamper {
                 out.down
                     .extend(pong(&beat).map(|beat| response(down::Frame::Heartbeat(beat))));
             }
+            Some(up::Frame::Heartbeat(mut beat)) if self.mutant == Mutant::LosesHealth => {
+                beat.services.clear();
+                out.up.push(request(up::Frame::Heartbeat(beat)));
+            }
             Some(up::Frame::Unregister(_)) if self.mutant == Mutant::LosesDrain => {
                 let drain = Drain {
                     reason: String::new(),

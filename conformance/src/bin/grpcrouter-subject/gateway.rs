@@ -10,13 +10,23 @@ use crate::{GatewayArgs, Refused, reply, settings};
 /// What is declared by a mutant is so many times less than what is held: also where windows may grow, and do not.
 const UNDERSTATED: u64 = 32;
 
+/// Longer than any run.
+const AN_HOUR: std::time::Duration = std::time::Duration::from_secs(3_600);
+
 /// Runs it until it is to end, then drains it: the exit code.
 pub(crate) async fn run(
     request: SubjectRequest,
     mut end: End,
     args: GatewayArgs,
 ) -> Result<i32, Refused> {
-    let config = settings::gateway(&request.settings.unwrap_or_default())?;
+    let mut asked = request.settings.unwrap_or_default();
+    if args.mutant == Some(Mutant::ForgetsRoutes) {
+        asked.routes.clear();
+    }
+    let mut config = settings::gateway(&asked)?;
+    if args.mutant == Some(Mutant::NeverPings) {
+        config.client_keepalive = AN_HOUR;
+    }
     let grows = config.tunnel.call_window_max > config.tunnel.call_window;
     let (clients, tunnels) = (bind().await?, bind().await?);
     let addr = |listener: &TcpListener| listener.local_addr().map_err(|error| error.to_string());
