@@ -8,6 +8,7 @@
 //! fails the same cases in every run.
 
 mod answer;
+mod content;
 mod edit;
 mod flags;
 mod front;
@@ -153,11 +154,6 @@ impl Mutant {
         Self::LosesHeartbeats,
         Self::KeepsZombies,
     ];
-
-    /// Whether it changes how many frames there are, or their order, and numbers them so that nobody notices.
-    const fn renumbers(self) -> bool {
-        matches!(self, Self::DropsEmpty | Self::Reorders)
-    }
 
     /// Its name on the command line and in reports: that of the variant, in words.
     pub fn name(self) -> String {

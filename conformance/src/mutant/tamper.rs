@@ -67,7 +67,9 @@ pub(super) struct Call {
     pub(super) answered: bool,
     /// Nothing of it goes to the gateway any more.
     pub(super) muted: bool,
+    /// Messages without bytes, and frames that were left out with them.
     pub(super) empty: u32,
+    pub(super) dropped: u32,
     /// What a mutant does once to a call it has done.
     pub(super) done: bool,
 }
