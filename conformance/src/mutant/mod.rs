@@ -64,7 +64,7 @@ pub enum Mutant {
     ForgetsRefusal,
     /// Two calls at a time that go both ways get each other's answers.
     SwapsCalls,
-    /// An instance registers the keys of the one before it.
+    /// An instance with keys registers those of the one before it.
     SwapsKeys,
     /// `te` is forwarded.
     ForwardsTe,
@@ -102,6 +102,8 @@ pub enum Mutant {
     CutsCalls,
     /// Any registration is taken for the latest.
     AcceptsStaleEpochs,
+    /// An id is its first tunnel's until that ends.
+    RefusesLater,
     /// The answer to a drain is lost.
     LosesDrain,
     /// Heartbeats are not passed on.
@@ -112,7 +114,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 40] = [
+    pub const ALL: [Self; 41] = [
         Self::BuffersResponses,
         Self::BuffersRequests,
         Self::WaitsForNext,
@@ -150,6 +152,7 @@ impl Mutant {
         Self::LowersKeys,
         Self::CutsCalls,
         Self::AcceptsStaleEpochs,
+        Self::RefusesLater,
         Self::LosesDrain,
         Self::LosesHeartbeats,
         Self::KeepsZombies,
