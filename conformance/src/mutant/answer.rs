@@ -1,25 +1,15 @@
 //! What a mutant does to the frames of responses.
 
-use std::ops::Range;
-
-use bytes::Bytes;
 use grpcrouter_proto::v1::{
     RpcCall, RpcResponse, register_request as up, register_response as down,
 };
 
 use super::Mutant;
+use super::content::{self, Holds};
 use super::edit;
 use super::flags::{COMPLETE, HEAD, REFUSED, RESET};
 use super::tamper::{Frames, Method, Tamper, request, response};
 
-/// From this frame with data on a stream is a long one.
-const LONG: u32 = 100;
-/// A frame with data up to so many bytes holds small messages; a message with fewer is a small one.
-const SMALL: usize = 1024;
-/// The first message that may be repeated, counted from 1.
-const REPEATED: u32 = 500;
-/// Credit that calls are given beyond their first window, in [`Mutant::LeaksCredit`], in bytes.
-const LEAKS_AFTER: u32 = 2 << 20;
 /// HTTP/2's code for what nobody wants any more.
 const CANCEL: u32 = 8;
 
@@ -36,6 +26,7 @@ impl Tamper {
         call.credit += i64::from(frame.window);
         let ends = frame.flags & (COMPLETE | RESET) != 0;
         let reset = frame.flags & RESET != 0;
+        let holds = content::change(self.mutant, &mut frame, call);
         match self.mutant {
             _ if call.muted => {
                 if ends {
@@ -69,11 +60,13 @@ impl Tamper {
             {
                 call.held = Some(frame);
             }
-            Mutant::Reorders if call.came[1] == LONG && is_small(&frame.data) && !ends => {
+            Mutant::Reorders if holds == Holds::LateOne && !ends && !call.done => {
+                call.done = true;
                 call.held = Some(frame);
             }
+            // A frame with parts of messages is none that could be waited for.
             Mutant::WaitsForNext
-                if call.came[1] > 1 && !frame.data.is_empty() && !ends && call.held.is_none() =>
+                if call.came[1] > 1 && holds != Holds::Other && !ends && call.held.is_none() =>
             {
                 call.held = Some(frame);
             }
@@ -122,37 +115,19 @@ impl Tamper {
         let Some(call) = self.calls.get_mut(&id) else {
             return out.up.push(request(up::Frame::RpcResponse(frame)));
         };
-        let found = call.answers.pass(&frame.data);
-        match self.mutant {
-            Mutant::LeaksCredit => {
-                frame.window = frame.window.min(LEAKS_AFTER - call.granted);
-                call.granted += frame.window;
-            }
-            Mutant::DropsEmpty => drop_empty(&mut frame, &mut call.empty),
-            Mutant::ClearsCompression => {
-                let mut data = frame.data.to_vec();
-                for flag in found.flags {
-                    data[flag] = 0;
-                }
-                frame.data = data.into();
-            }
-            Mutant::Repeats if !call.done => {
-                let late =
-                    |(n, range): &&(u32, Range<usize>)| *n >= REPEATED && range.len() < SMALL;
-                if let Some((_, range)) = found.whole.iter().find(late) {
-                    let (start, end) = (range.start, range.end);
-                    frame.data = [&frame.data[..end], &frame.data[start..]].concat().into();
-                    call.done = true;
-                }
-            }
-            _ => {}
-        }
         let held = call.held.take();
         let ends = frame.flags & (COMPLETE | RESET) != 0;
         let mut all = Vec::new();
         match held {
-            // It is overtaken.
-            Some(held) if self.mutant == Mutant::Reorders && !ends => all.extend([frame, held]),
+            // It is overtaken, by what has data too.
+            Some(held) if self.mutant == Mutant::Reorders && frame.data.is_empty() && !ends => {
+                call.held = Some(held);
+                all.push(frame);
+            }
+            Some(mut held) if self.mutant == Mutant::Reorders && !ends => {
+                std::mem::swap(&mut held.seq, &mut frame.seq);
+                all.extend([frame, held]);
+            }
             Some(mut held) if self.mutant == Mutant::GluesHead => {
                 held.data = frame.data;
                 held.flags |= frame.flags;
@@ -164,28 +139,14 @@ impl Tamper {
             Some(held) => all.extend([held, frame]),
             None => all.push(frame),
         }
-        for mut frame in all {
-            if self.mutant.renumbers() {
-                number(&frame.data, &mut frame.seq, &mut call.went[1]);
-            }
-            out.up.push(request(up::Frame::RpcResponse(frame)));
-        }
+        let all = all.into_iter().map(up::Frame::RpcResponse);
+        out.up.extend(all.map(request));
         if ends {
             self.calls.remove(&id);
         }
         if self.mutant == Mutant::StallsSiblings {
             self.release(out);
         }
-    }
-}
-
-/// Numbers a frame by what went before it.
-fn number(data: &Bytes, seq: &mut u32, went: &mut u32) {
-    if data.is_empty() {
-        *seq = 0;
-    } else {
-        *seq = *went;
-        *went += 1;
     }
 }
 
@@ -197,20 +158,4 @@ pub(super) fn reset_of(request_id: u64, reset_code: u32) -> RpcResponse {
         reset_code,
         ..RpcResponse::default()
     }
-}
-
-fn is_small(data: &Bytes) -> bool {
-    (1..=SMALL).contains(&data.len())
-}
-
-/// Leaves out messages without bytes, after the first few.
-fn drop_empty(frame: &mut RpcResponse, seen: &mut u32) {
-    const EMPTY: &[u8] = &[0; 5];
-    if frame.data.is_empty() || !frame.data.chunks(5).all(|message| message == EMPTY) {
-        return;
-    }
-    let messages = (frame.data.len() / 5) as u32;
-    let kept = messages.min(10_u32.saturating_sub(*seen));
-    *seen += messages;
-    frame.data.truncate(kept as usize * 5);
 }

@@ -8,6 +8,7 @@
 //! fails the same cases in every run.
 
 mod answer;
+mod content;
 mod edit;
 mod flags;
 mod front;
@@ -66,7 +67,7 @@ pub enum Mutant {
     ForgetsRefusal,
     /// Two calls at a time that go both ways get each other's answers.
     SwapsCalls,
-    /// An instance registers the keys of the one before it.
+    /// An instance with keys registers those of the one before it.
     SwapsKeys,
     /// Routes are taken, and calls go in turn.
     ForgetsRoutes,
@@ -110,6 +111,8 @@ pub enum Mutant {
     CutsCalls,
     /// Any registration is taken for the latest.
     AcceptsStaleEpochs,
+    /// An id is its first tunnel's until that ends.
+    RefusesLater,
     /// The answer to a drain is lost.
     LosesDrain,
     /// Heartbeats are not passed on.
@@ -128,7 +131,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 47] = [
+    pub const ALL: [Self; 48] = [
         Self::BuffersResponses,
         Self::BuffersRequests,
         Self::WaitsForNext,
@@ -169,6 +172,7 @@ impl Mutant {
         Self::LowersKeys,
         Self::CutsCalls,
         Self::AcceptsStaleEpochs,
+        Self::RefusesLater,
         Self::LosesDrain,
         Self::LosesHeartbeats,
         Self::KeepsZombies,
@@ -177,11 +181,6 @@ impl Mutant {
         Self::UnderstatesBound,
         Self::LogsTokens,
     ];
-
-    /// Whether it changes how many frames there are, or their order, and numbers them so that nobody notices.
-    const fn renumbers(self) -> bool {
-        matches!(self, Self::DropsEmpty | Self::Reorders)
-    }
 
     /// Its name on the command line and in reports: that of the variant, in words.
     pub fn name(self) -> String {

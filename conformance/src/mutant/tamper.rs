@@ -1,12 +1,12 @@
 //! What a mutant does to the frames of one tunnel.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use grpcrouter_proto::v1::{
-    Drain, Epoch, Heartbeat, InstanceInfo, RegisterRequest, RegisterResponse, RpcCall, RpcResponse,
-    register_request as up, register_response as down,
+    Drain, Epoch, ErrorResponse, Heartbeat, InstanceInfo, RegisterRequest, RegisterResponse,
+    RpcCall, RpcResponse, register_request as up, register_response as down,
 };
 
 use super::Mutant;
@@ -29,6 +29,8 @@ pub struct Frames {
 pub(super) struct Common {
     registrations: AtomicU64,
     keys: Mutex<Vec<String>>,
+    /// Ids of instances that have a tunnel.
+    present: Mutex<BTreeSet<String>>,
 }
 
 /// The state of one tunnel.
@@ -39,6 +41,8 @@ pub struct Tamper {
     pub(super) calls: BTreeMap<u64, Call>,
     /// Credit with which calls begin: of requests, of responses.
     pub(super) windows: [u64; 2],
+    /// Its instance, where it was the first of this id.
+    own: Option<String>,
     /// To the instance, behind a call that has no credit.
     pub(super) stalled: VecDeque<RpcCall>,
     ids: Ids,
@@ -69,7 +73,9 @@ pub(super) struct Call {
     pub(super) answered: bool,
     /// Nothing of it goes to the gateway any more.
     pub(super) muted: bool,
+    /// Messages without bytes, and frames that were left out with them.
     pub(super) empty: u32,
+    pub(super) dropped: u32,
     /// What a mutant does once to a call it has done.
     pub(super) done: bool,
 }
@@ -100,6 +106,7 @@ impl Tamper {
             common,
             calls: BTreeMap::new(),
             windows: [0; 2],
+            own: None,
             stalled: VecDeque::new(),
             ids: Ids::default(),
         }
@@ -137,6 +144,11 @@ impl Tamper {
                 out.up.push(request(up::Frame::RpcResponse(answer)));
             }
             Some(up::Frame::RpcResponse(answer)) => self.answer(answer, &mut out),
+            Some(up::Frame::InstanceInfo(info))
+                if self.mutant == Mutant::RefusesLater && !self.is_first(&info.instance_id) =>
+            {
+                out.down.push(stale());
+            }
             Some(up::Frame::InstanceInfo(info)) => {
                 let info = self.registration(info);
                 out.up.push(request(up::Frame::InstanceInfo(info)));
@@ -164,6 +176,9 @@ impl Tamper {
 
     /// The instance is gone: the last words to the gateway.
     pub fn instance_lost(&mut self) -> Vec<RegisterRequest> {
+        if let Some(id) = self.own.take() {
+            lock(&self.common.present).remove(&id);
+        }
         if self.mutant != Mutant::RetriesUnsafely {
             return Vec::new();
         }
@@ -180,6 +195,15 @@ impl Tamper {
             .collect()
     }
 
+    /// Whether nobody of this id is here; from now on somebody is.
+    fn is_first(&mut self, id: &str) -> bool {
+        let first = lock(&self.common.present).insert(id.to_owned());
+        if first {
+            self.own = Some(id.to_owned());
+        }
+        first
+    }
+
     fn registration(&mut self, mut info: InstanceInfo) -> InstanceInfo {
         self.windows[0] = u64::from(info.call_window);
         match self.mutant {
@@ -194,18 +218,27 @@ impl Tamper {
                 let token = String::from_utf8_lossy(&info.credentials);
                 eprintln!("{} registers with {token:?}", info.instance_id);
             }
-            Mutant::SwapsKeys => {
-                let mut keys = self
-                    .common
-                    .keys
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner);
-                std::mem::swap(&mut *keys, &mut info.keys);
+            Mutant::SwapsKeys if !info.keys.is_empty() => {
+                std::mem::swap(&mut *lock(&self.common.keys), &mut info.keys);
             }
             _ => {}
         }
         info
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The answer to a registration that is not the latest.
+fn stale() -> RegisterResponse {
+    const ALREADY_EXISTS: u32 = 6;
+    response(down::Frame::Error(ErrorResponse {
+        code: ALREADY_EXISTS,
+        reason: "stale-epoch".to_owned(),
+        message: String::new(),
+    }))
 }
 
 /// The answer to a question.
