@@ -249,7 +249,7 @@ async fn serves(rig: &Rig, own: &mut GatewayEnd, id: u64) -> Result<()> {
 /// nowhere.
 async fn ids(rig: Rig) -> Result<()> {
     /// Far fewer than the 4 * max_calls that are remembered.
-    const CALLS: usize = 3_000;
+    const CALLS: usize = 2_000;
     let mut pair = Pair::new(&rig).await?;
     let mut seen = BTreeSet::new();
     for n in 0..CALLS {

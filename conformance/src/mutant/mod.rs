@@ -91,6 +91,8 @@ pub enum Mutant {
     ReusesIds,
     /// What a client does not read is kept, however much it is.
     QueuesAnswers,
+    /// Every call costs more memory than a path may hold.
+    HoardsMemory,
     /// Less is declared of a path than it holds.
     UnderstatesBound,
     /// What instances prove themselves with is logged.
@@ -99,7 +101,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 37] = [
+    pub const ALL: [Self; 38] = [
         Self::BuffersResponses,
         Self::BuffersRequests,
         Self::WaitsForNext,
@@ -135,6 +137,7 @@ impl Mutant {
         Self::KeepsZombies,
         Self::ReusesIds,
         Self::QueuesAnswers,
+        Self::HoardsMemory,
         Self::UnderstatesBound,
         Self::LogsTokens,
     ];

@@ -63,6 +63,8 @@ struct Call {
     /// Nothing of it goes to the gateway any more.
     muted: bool,
     empty: u32,
+    /// Memory that is of no use.
+    _hoard: Vec<u8>,
 }
 
 /// From this frame with data on a stream is a long one.
@@ -86,10 +88,6 @@ impl Tamper {
     pub fn down(&mut self, frame: RegisterResponse) -> Frames {
         let mut out = Frames::default();
         match frame.frame {
-            Some(down::Frame::RpcCall(mut call)) if self.mutant == Mutant::ReusesIds => {
-                self.ids.call(&mut call);
-                out.down.push(response(down::Frame::RpcCall(call)));
-            }
             Some(down::Frame::RpcCall(call)) => self.call(call, &mut out),
             Some(down::Frame::Heartbeat(beat)) if self.mutant == Mutant::LosesHeartbeats => {
                 out.up
@@ -109,8 +107,8 @@ impl Tamper {
     pub fn up(&mut self, frame: RegisterRequest) -> Frames {
         let mut out = Frames::default();
         match frame.frame {
-            Some(up::Frame::RpcResponse(mut answer)) if self.mutant == Mutant::ReusesIds => {
-                self.ids.answer(&mut answer);
+            Some(up::Frame::RpcResponse(answer)) if self.mutant == Mutant::ReusesIds => {
+                let answer = self.ids.answer(answer);
                 out.up.push(request(up::Frame::RpcResponse(answer)));
             }
             Some(up::Frame::RpcResponse(answer)) => self.answer(answer, &mut out),
@@ -163,10 +161,7 @@ impl Tamper {
                     attempt,
                 });
             }
-            Mutant::LogsTokens => {
-                let token = String::from_utf8_lossy(&info.credentials);
-                eprintln!("{} registers with {token:?}", info.instance_id);
-            }
+            Mutant::LogsTokens => edit::log(&info),
             Mutant::SwapsKeys => {
                 let mut keys = self
                     .common
@@ -181,6 +176,9 @@ impl Tamper {
     }
 
     fn call(&mut self, mut frame: RpcCall, out: &mut Frames) {
+        if self.mutant == Mutant::ReusesIds {
+            self.ids.call(&mut frame);
+        }
         let id = frame.request_id;
         if frame.flags & OPEN != 0 {
             self.open(id, frame.timeout_us > 0);
@@ -223,6 +221,7 @@ impl Tamper {
             response: Spool::new(self.windows[1], to_the_end(Mutant::BuffersResponses)),
             credit: self.windows[0] as i64,
             has_deadline,
+            _hoard: edit::hoard(self.mutant),
             ..Call::default()
         };
         if self.mutant == Mutant::SwapsCalls {
