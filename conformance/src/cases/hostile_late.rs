@@ -3,24 +3,36 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::{Result, ensure};
-use grpcrouter_proto::v1::{RpcResponse, register_response};
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use grpcrouter_proto::v1::{
+    Metadata, RegisterRequest, RegisterResponse, RpcCall, RpcResponse, register_request,
+    register_response,
+};
 
 use crate::case::{Case, GATEWAY};
+use crate::pb::{SubjectInstance, SubjectRequest, SubjectRole};
+use crate::probe::side::Watched;
+use crate::probe::{self, Script};
 use crate::rig::Rig;
+use crate::role::Role;
 use crate::run;
-use crate::tunnel::stream::StreamEnd;
-use crate::tunnel::{flags, limits};
+use crate::tunnel::gateway::{TunnelPort, ack};
+use crate::tunnel::stream::{Stream, StreamEnd};
+use crate::tunnel::{self, flags, limits, reset};
 
 use super::hostile::{Pair, answer, data, head};
 use super::same;
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("S3", GATEWAY, run!(late)),
+    Case::new("S3", &[Role::Gateway, Role::Instance], run!(late)),
     Case::new("S4", GATEWAY, run!(ids)),
 ];
 
 const INTERNAL: u32 = 13;
+
+/// A gateway's end of a tunnel.
+type GatewayEnd = Stream<RegisterResponse, RegisterRequest>;
 
 /// Frames without data that may follow the end of a call: section 13.
 const LATE_BARE: u32 = 64;
@@ -28,6 +40,9 @@ const LATE_BARE: u32 = 64;
 const BREACHES: u32 = 64;
 
 async fn late(rig: Rig) -> Result<()> {
+    if rig.role() == Role::Instance {
+        return at_instance(&rig).await;
+    }
     under_way(&rig).await?;
     after_its_own_end(&rig).await
 }
@@ -50,7 +65,7 @@ async fn under_way(rig: &Rig) -> Result<()> {
             pair.say(grant(id)).await?;
         }
         let mut end = answer(id);
-        (end.flags, end.data) = (flags::COMPLETE, bytes::Bytes::new());
+        (end.flags, end.data) = (flags::COMPLETE, Bytes::new());
         pair.say(end).await?;
         over.push(id);
     }
@@ -108,7 +123,7 @@ async fn cancelled(pair: &mut Pair) -> Result<u64> {
     let (mut exchange, opened) = pair.call().await?;
     exchange.cancel();
     let id = opened.request_id;
-    let reset = |frame: grpcrouter_proto::v1::RegisterResponse| match frame.frame {
+    let reset = |frame: RegisterResponse| match frame.frame {
         Some(register_response::Frame::RpcCall(call)) => {
             (call.request_id == id && call.flags & flags::RESET != 0).then_some(())
         }
@@ -126,11 +141,115 @@ fn grant(request_id: u64) -> RpcResponse {
     }
 }
 
+/// The same of an instance: its gateway goes on with calls that it has cut.
+async fn at_instance(rig: &Rig) -> Result<()> {
+    let mut port = TunnelPort::listen().await?;
+    let subject = rig.host.instance.as_ref().context("an instance")?;
+    let request = SubjectRequest {
+        role: SubjectRole::Instance.into(),
+        settings: None,
+        instance: Some(SubjectInstance {
+            id: rig.name(),
+            gateways: vec![port.addr().to_string()],
+            side: rig.host.side.addr().to_string(),
+            weight: 1,
+            ..SubjectInstance::default()
+        }),
+    };
+    let _running = subject.start(&request, &rig.host.side).await?;
+    let mut own = port.register(ack()).await?;
+    let window = limits::or(own.info.call_window, limits::CALL_WINDOW);
+    let own = &mut own.stream;
+    let (first, later) = (1, 2);
+    serves(rig, own, first).await?;
+    let handler = opens(rig, own, later, &Script::new().head().wait("never")).await?;
+    handler.waiting("never").await?;
+    let reset = |request_id| RpcCall {
+        request_id,
+        flags: flags::RESET,
+        reset_code: reset::CANCEL,
+        ..RpcCall::default()
+    };
+    own.send(&tunnel::call(reset(later))).await?;
+    handler.cancelled().await?;
+    // The gateway has ended it, so that nothing may follow: each frame is a breach.
+    let frame = |request_id, seq| RpcCall {
+        request_id,
+        seq,
+        data: Bytes::from_static(b"late"),
+        ..RpcCall::default()
+    };
+    for seq in 0..BREACHES - 1 {
+        own.send(&tunnel::call(frame(later, seq))).await?;
+    }
+    serves(rig, own, 3).await?;
+    own.send(&tunnel::call(frame(later, BREACHES))).await?;
+    let (_, end) = own.end().await?;
+    ensure!(
+        matches!(end, StreamEnd::Reset(_) | StreamEnd::Connection(_)),
+        "the tunnel was ended with {end:?}"
+    );
+    // It dials again. What crossed the end of a call that it ended itself is borne, up to the credit.
+    let mut own = port.register(ack()).await?;
+    let own = &mut own.stream;
+    let handler = opens(rig, own, first, &Script::new().finish(0)).await?;
+    handler.finished().await?;
+    for seq in 0..window / limits::CHUNK as u32 {
+        let mut frame = frame(first, seq);
+        frame.data = Bytes::from_static(&[0; limits::CHUNK]);
+        own.send(&tunnel::call(frame)).await?;
+    }
+    for _ in 0..LATE_BARE - 1 {
+        let mut grant = frame(first, 0);
+        (grant.data, grant.window) = (Bytes::new(), 1);
+        own.send(&tunnel::call(grant)).await?;
+    }
+    let mut end = frame(first, 0);
+    (end.data, end.flags) = (Bytes::new(), flags::HALF_CLOSE);
+    own.send(&tunnel::call(end)).await?;
+    serves(rig, own, later).await
+}
+
+/// A call of this id, whose handler obeys the script.
+async fn opens(rig: &Rig, own: &mut GatewayEnd, id: u64, script: &Script) -> Result<Watched> {
+    let name = rig.name();
+    let entry = |key: &str, value: &str| Metadata {
+        key: key.to_owned(),
+        value: Bytes::copy_from_slice(value.as_bytes()),
+    };
+    let open = RpcCall {
+        request_id: id,
+        flags: flags::OPEN,
+        method: probe::path("Bidi"),
+        authority: "conformance.test".to_owned(),
+        metadata: vec![
+            entry(probe::CALL, &name),
+            entry(probe::SCRIPT, &script.header()),
+        ],
+        ..RpcCall::default()
+    };
+    own.send(&tunnel::call(open)).await?;
+    Ok(rig.host.side.call(&name))
+}
+
+/// A call begins and ends well.
+async fn serves(rig: &Rig, own: &mut GatewayEnd, id: u64) -> Result<()> {
+    let handler = opens(rig, own, id, &Script::new().finish(0)).await?;
+    handler.finished().await?;
+    let ends = |frame: RegisterRequest| match frame.frame {
+        Some(register_request::Frame::RpcResponse(part)) => {
+            (part.request_id == id && part.flags & flags::COMPLETE != 0).then_some(part.status)
+        }
+        _ => None,
+    };
+    same("status", own.find("COMPLETE", ends).await?, 0)
+}
+
 /// No id comes twice, whether its call was answered or given up, and an answer to one that was given up goes
 /// nowhere.
 async fn ids(rig: Rig) -> Result<()> {
     /// Far fewer than the 4 * max_calls that are remembered.
-    const CALLS: usize = 3_000;
+    const CALLS: usize = 2_000;
     let mut pair = Pair::new(&rig).await?;
     let mut seen = BTreeSet::new();
     for n in 0..CALLS {

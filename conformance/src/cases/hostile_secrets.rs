@@ -25,6 +25,9 @@ const TOKEN: &str = "hush-this-token-is-nobody-elses-business";
 /// What an instance says of itself to people who ask, and not to every client.
 const LABEL: &str = "murmur-this-label-is-not-for-clients";
 
+/// The header that says which call it is.
+const WRONG: &str = "wrong";
+
 /// Calls that a gateway answers itself.
 #[derive(Debug, Clone, Copy)]
 enum Wrong {
@@ -60,7 +63,9 @@ impl Wrong {
             Self::Path => format!("//{SERVICE}/Bidi"),
             _ => probe::path("Bidi"),
         };
-        let call = Call::new(path).header("authorization", format!("Bearer {TOKEN}"));
+        let call = Call::new(path)
+            .header("authorization", format!("Bearer {TOKEN}"))
+            .header(WRONG, format!("{self:?}"));
         match self {
             Self::NoInstance => call.instance("nobody"),
             Self::UnknownService => call,
@@ -84,7 +89,7 @@ impl Wrong {
             Self::Reset => Some(cut(0, reset::INTERNAL_ERROR)),
             Self::Breach => Some(RpcResponse {
                 request_id,
-                flags: flags::HEAD,
+                flags: flags::HEAD | flags::COMPLETE,
                 metadata: vec![Metadata {
                     key: "no header".to_owned(),
                     value: Bytes::from_static(b"x"),
@@ -100,18 +105,18 @@ async fn secrets(rig: Rig) -> Result<()> {
     let addr = rig.gateway.tunnels.context("a gateway")?;
     let client = rig.client().await?;
     let id = rig.name();
+    refusals(&rig).await?;
     let mut own = Tunnel::dial(addr).await?;
     own.register(info(&id)).await?;
-    refusals(&rig, &id).await?;
     for wrong in Wrong::ALL {
         let what = || format!("{wrong:?}");
         let mut exchange = client.open(wrong.call(&id).build()?, false).await?;
         if let Some(said) = wrong.answer(0) {
-            let request_id = opened(&mut own).await?;
+            let request_id = opened(&mut own, wrong).await?;
             own.send(&part(RpcResponse { request_id, ..said })).await?;
         }
         if let Wrong::Lost = wrong {
-            opened(&mut own).await?;
+            opened(&mut own, wrong).await?;
             own.kill().await?;
             judge(&rig, &mut exchange).await.with_context(what)?;
             break;
@@ -128,12 +133,14 @@ fn info(id: &str) -> InstanceInfo {
     info
 }
 
-/// The next call that is not one whose time was over.
-async fn opened(own: &mut Tunnel) -> Result<u64> {
+/// The OPEN of this call.
+async fn opened(own: &mut Tunnel, wrong: Wrong) -> Result<u64> {
+    let name = format!("{wrong:?}");
     own.find("OPEN", |frame| match frame.frame {
         Some(register_response::Frame::RpcCall(call)) => {
-            let open = call.flags & flags::OPEN != 0 && call.timeout_us == 0;
-            open.then_some(call.request_id)
+            let mut list = call.metadata.iter();
+            let own = list.any(|entry| entry.key == WRONG && entry.value == name);
+            own.then_some(call.request_id)
         }
         _ => None,
     })
@@ -162,9 +169,12 @@ fn all_of(answer: &Answer) -> Vec<(String, Bytes)> {
 }
 
 /// Registrations that are refused, which proved themselves too.
-async fn refusals(rig: &Rig, id: &str) -> Result<()> {
+async fn refusals(rig: &Rig) -> Result<()> {
     let addr = rig.gateway.tunnels.context("a gateway")?;
-    let mut stale = info(id);
+    let id = rig.name();
+    let mut first = Tunnel::dial(addr).await?;
+    first.register(info(&id)).await?;
+    let mut stale = info(&id);
     stale.epoch = Some(grpcrouter_proto::v1::Epoch::default());
     let mut malformed = info(&rig.name());
     malformed.services[0].name = "no service".to_owned();

@@ -1,7 +1,7 @@
-//! What can be wrong with a frame by itself: metadata, status, deadline.
+//! What can be wrong with a frame by itself: metadata, status, deadline, what it costs and who reads it.
 
 use bytes::Bytes;
-use grpcrouter_proto::v1::{Metadata, RpcCall, RpcResponse};
+use grpcrouter_proto::v1::{InstanceInfo, Metadata, RpcCall, RpcResponse};
 
 use super::Mutant;
 use super::flags::{COMPLETE, OPEN, REFUSED};
@@ -56,6 +56,21 @@ pub(super) fn response(mutant: Mutant, frame: &mut RpcResponse) {
         }
         _ => {}
     }
+}
+
+/// What is kept of a call for nothing: more than a path may hold.
+pub(super) fn hoard(mutant: Mutant) -> Vec<u8> {
+    const BYTES: usize = 256 * 1024;
+    match mutant {
+        Mutant::HoardsMemory => vec![1; BYTES],
+        _ => Vec::new(),
+    }
+}
+
+/// Says in the log what nobody may read there.
+pub(super) fn log(info: &InstanceInfo) {
+    let token = String::from_utf8_lossy(&info.credentials);
+    eprintln!("{} registers with {token:?}", info.instance_id);
 }
 
 fn list(mutant: Mutant, list: &mut Vec<Metadata>) {

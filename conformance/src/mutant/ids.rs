@@ -45,15 +45,16 @@ impl Ids {
     }
 
     /// A frame on its way to the gateway.
-    pub(super) fn answer(&mut self, frame: &mut RpcResponse) {
+    pub(super) fn answer(&mut self, mut frame: RpcResponse) -> RpcResponse {
         let number = frame.request_id;
         let Some(id) = self.ids.get(&number) else {
-            return;
+            return frame;
         };
         frame.request_id = *id;
         if frame.flags & (COMPLETE | RESET) != 0 {
             self.over(number);
         }
+        frame
     }
 
     fn over(&mut self, number: u64) {

@@ -123,6 +123,8 @@ pub enum Mutant {
     ReusesIds,
     /// What a client does not read is kept, however much it is.
     QueuesAnswers,
+    /// Every call costs more memory than a path may hold.
+    HoardsMemory,
     /// Less is declared of a path than it holds.
     UnderstatesBound,
     /// What instances prove themselves with is logged.
@@ -131,7 +133,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 48] = [
+    pub const ALL: [Self; 49] = [
         Self::BuffersResponses,
         Self::BuffersRequests,
         Self::WaitsForNext,
@@ -178,6 +180,7 @@ impl Mutant {
         Self::KeepsZombies,
         Self::ReusesIds,
         Self::QueuesAnswers,
+        Self::HoardsMemory,
         Self::UnderstatesBound,
         Self::LogsTokens,
     ];

@@ -87,6 +87,7 @@ impl Tamper {
             response: Spool::new(self.windows[1], to_the_end(Mutant::BuffersResponses)),
             credit: self.windows[0] as i64,
             has_deadline: frame.timeout_us > 0,
+            _hoard: edit::hoard(self.mutant),
             ..Call::default()
         };
         // Calls of other kinds are too short to say which of them run at the same time.

@@ -10,6 +10,7 @@ use grpcrouter_proto::v1::{
 };
 
 use super::Mutant;
+use super::edit;
 use super::flags::{REFUSED, RESET};
 use super::ids::Ids;
 use super::messages::Messages;
@@ -78,6 +79,8 @@ pub(super) struct Call {
     pub(super) dropped: u32,
     /// What a mutant does once to a call it has done.
     pub(super) done: bool,
+    /// Memory that is of no use.
+    pub(super) _hoard: Vec<u8>,
 }
 
 /// Which of the probe's methods it is, where that matters.
@@ -139,8 +142,8 @@ impl Tamper {
     pub fn up(&mut self, frame: RegisterRequest) -> Frames {
         let mut out = Frames::default();
         match frame.frame {
-            Some(up::Frame::RpcResponse(mut answer)) if self.mutant == Mutant::ReusesIds => {
-                self.ids.answer(&mut answer);
+            Some(up::Frame::RpcResponse(answer)) if self.mutant == Mutant::ReusesIds => {
+                let answer = self.ids.answer(answer);
                 out.up.push(request(up::Frame::RpcResponse(answer)));
             }
             Some(up::Frame::RpcResponse(answer)) => self.answer(answer, &mut out),
@@ -214,10 +217,7 @@ impl Tamper {
                     attempt,
                 });
             }
-            Mutant::LogsTokens => {
-                let token = String::from_utf8_lossy(&info.credentials);
-                eprintln!("{} registers with {token:?}", info.instance_id);
-            }
+            Mutant::LogsTokens => edit::log(&info),
             Mutant::SwapsKeys if !info.keys.is_empty() => {
                 std::mem::swap(&mut *lock(&self.common.keys), &mut info.keys);
             }
