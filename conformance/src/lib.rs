@@ -5,6 +5,7 @@
 //! - [`catalogue`] is every case by id, [`known`] what an implementation is known to fail.
 //! - [`client`] plays clients, well-formed or hostile; [`framing`] and [`wait`] are what all roles share.
 //! - [`tunnel`] plays instances and gateways.
+//! - [`remote`] is a client in a process of its own, for networks on which the suite is not.
 //! - [`link`] is the suite's own TCP hop: every fault of a network on loopback.
 //! - [`probe`] is the measuring device, and the suite's end of its side channel.
 //! - [`subject`] starts what is judged, [`rig`] and [`stage`] are what a case is given of it, [`case`](mod@case) and
@@ -24,6 +25,7 @@ pub mod known;
 pub mod link;
 pub mod mutant;
 pub mod probe;
+pub mod remote;
 pub mod report;
 pub mod rig;
 pub mod role;

@@ -8,7 +8,9 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::results::{Outcome, Results, TestResult};
 use crate::suite::Build;
 use crate::workspace::Workspace;
-use crate::{cases, conformance, demo, lockfile, purity, python, shell, sim, suite, tidy};
+use crate::{
+    cases, conformance, containers, demo, lockfile, purity, python, shell, sim, suite, tidy,
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -96,6 +98,9 @@ const STEPS: &[Step] = &[
             subject: ci.binary("grpcrouter-subject")?,
         };
         conformance::step(ci.workspace, &programs)
+    }),
+    ("containers", |ci| {
+        containers::step(ci.workspace, ci.build()?)
     }),
     ("cases", |ci| cases::check(ci.workspace)),
 ];

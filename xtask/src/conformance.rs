@@ -1,5 +1,5 @@
-//! `cargo xtask conformance`: the suite against every implementation of `conformance/matrix.toml`, and against
-//! those that are broken on purpose.
+//! `cargo xtask conformance`: the suite against every implementation of `conformance/matrix.toml`, against those
+//! that are broken on purpose, and over networks between containers.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,6 +11,7 @@ use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
 use crate::ci::Tally;
+use crate::containers;
 use crate::controls;
 use crate::shell;
 use crate::workspace::Workspace;
@@ -77,7 +78,12 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         suite: &suite,
         subject: &subject,
     };
-    let tally = all(workspace, &programs, &args.only)?;
+    let mut tally = all(workspace, &programs, &args.only)?;
+    if args.only.is_empty() {
+        let cut = containers::of_conformance(workspace)?;
+        tally.passed += cut.passed;
+        tally.failures.extend(cut.failures);
+    }
     ensure!(tally.failures.is_empty(), "{}", tally.failures.join("\n"));
     println!("{} runs as they must be", tally.passed);
     Ok(())

@@ -4,8 +4,10 @@ mod cases;
 mod ci;
 mod codegen;
 mod conformance;
+mod containers;
 mod controls;
 mod demo;
+mod docker;
 mod ledger;
 mod lockfile;
 mod proves;
@@ -42,6 +44,8 @@ enum Task {
     Codegen(codegen::Args),
     /// The conformance suite against every implementation here, and against broken ones
     Conformance(conformance::Args),
+    /// The cases of the suite over networks between containers, which need a Docker daemon
+    Containers,
     /// A gateway, two instances and a client on this machine: one call of each kind
     Demo,
     /// The simulation: seeds, each a world of gateways, instances and clients with its faults
@@ -68,6 +72,7 @@ fn run(task: Task) -> anyhow::Result<()> {
         Task::Cases(args) => cases::run(&workspace, &args),
         Task::Codegen(args) => codegen::run(&workspace, &args),
         Task::Conformance(args) => conformance::run(&workspace, &args),
+        Task::Containers => containers::run(&workspace),
         Task::Demo => demo::run(&workspace),
         Task::Sim(args) => sim::run(&workspace, &args),
         Task::Tidy => tidy::run(&workspace),

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use serde::Deserialize;
 
 use crate::ci::Tally;
+use crate::containers;
 use crate::proves::program;
 use crate::results::{Outcome, Results, TestResult, rust_line, rust_summary};
 use crate::shell;
@@ -16,6 +17,20 @@ use crate::workspace::Workspace;
 
 /// One test program may take this long; the socket suites take minutes, a hang takes for ever.
 const LIMIT: Duration = Duration::from_secs(15 * 60);
+
+impl TestProgram {
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        command
+            .current_dir(&self.folder)
+            .env("CARGO_MANIFEST_DIR", &self.folder)
+            .env("CARGO_PKG_NAME", &self.package)
+            .env("CARGO_PKG_VERSION", &self.version)
+            .env("PROTOC", "/nonexistent")
+            .env("INSTA_UPDATE", "no");
+        command
+    }
+}
 
 /// What one build of the workspace made.
 pub(crate) struct Build {
@@ -90,21 +105,34 @@ pub(crate) fn build(workspace: &Workspace) -> Result<Build> {
 pub(crate) fn run(workspace: &Workspace, build: &Build) -> Result<Tally> {
     let mut all = Vec::new();
     let mut tally = Tally::default();
-    for test in &build.tests {
+    // What needs a daemon is a step of its own.
+    let here = |test: &&TestProgram| test.name != containers::PROGRAM;
+    for test in build.tests.iter().filter(here) {
         println!("  running {}", test.name);
-        let mut command = Command::new(&test.path);
-        command
-            .current_dir(&test.folder)
-            .env("CARGO_MANIFEST_DIR", &test.folder)
-            .env("CARGO_PKG_NAME", &test.package)
-            .env("CARGO_PKG_VERSION", &test.version)
-            .env("PROTOC", "/nonexistent")
-            .env("INSTA_UPDATE", "no");
-        let (results, trouble) = run_one(&mut command, &test.name);
+        let (results, trouble) = run_one(&mut test.command(), &test.name);
         tally.count(&results, trouble);
         all.extend(results);
     }
     Results::store(workspace, "tests", &all)?;
+    Ok(tally)
+}
+
+/// Runs one test program, with more in its environment, and keeps the results as a suite of their own.
+pub(crate) fn run_program(
+    workspace: &Workspace,
+    build: &Build,
+    name: &str,
+    suite: &str,
+    environment: &[(&str, &str)],
+) -> Result<Tally> {
+    let test = build.tests.iter().find(|test| test.name == name);
+    let test = test.with_context(|| format!("the workspace has no test program `{name}`"))?;
+    let mut command = test.command();
+    command.envs(environment.iter().copied());
+    let (results, trouble) = run_one(&mut command, name);
+    let mut tally = Tally::default();
+    tally.count(&results, trouble);
+    Results::store(workspace, suite, &results)?;
     Ok(tally)
 }
 

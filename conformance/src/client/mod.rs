@@ -13,6 +13,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use h2::PingPong;
 use h2::client::SendRequest;
 use http::Request;
 use tokio::net::TcpStream;
@@ -32,6 +33,7 @@ pub struct Client {
     requests: SendRequest<Bytes>,
     end: watch::Receiver<Option<Ended>>,
     connection: JoinHandle<()>,
+    pings: Option<PingPong>,
 }
 
 /// How a connection ended.
@@ -73,9 +75,11 @@ impl Client {
             // A reader that stalls is what cases are about: small messages that wait are no attack here.
             .data_frame_budget(1 << 30);
         settings(&mut builder);
-        let (requests, connection) = within("HTTP/2 handshake", LIMIT, builder.handshake(socket))
-            .await?
-            .context("the HTTP/2 handshake")?;
+        let (requests, mut connection) =
+            within("HTTP/2 handshake", LIMIT, builder.handshake(socket))
+                .await?
+                .context("the HTTP/2 handshake")?;
+        let pings = connection.ping_pong();
         let (ended, end) = watch::channel(None);
         let connection = tokio::spawn(async move {
             let end = connection.await;
@@ -85,6 +89,7 @@ impl Client {
             requests,
             end,
             connection,
+            pings,
         };
         client.ready().await?;
         Ok(client)
@@ -145,6 +150,11 @@ impl Client {
     /// Whether the connection has not ended yet.
     pub fn is_alive(&self) -> bool {
         self.end.borrow().is_none()
+    }
+
+    /// For pings of one's own, once; none of them is sent without.
+    pub fn pings(&mut self) -> Option<PingPong> {
+        self.pings.take()
     }
 
     /// Drops the socket as it is: no GOAWAY, no resets.

@@ -30,11 +30,22 @@ impl End {
         }
     }
 
+    /// SIGTERM alone.
+    pub(crate) fn of_signals() -> Self {
+        Self {
+            closed: watch::channel(false).1,
+            terminate: signal(SignalKind::terminate()),
+        }
+    }
+
     /// Waits until the subject is to drain.
     pub(crate) async fn asked(&mut self) {
         let Self { closed, terminate } = self;
         let mut closed = pin!(async {
-            let _ = closed.wait_for(|closed| *closed).await;
+            if closed.wait_for(|closed| *closed).await.is_err() {
+                // No standard input is watched.
+                std::future::pending::<()>().await;
+            }
         });
         tokio::select! {
             biased;

@@ -1,10 +1,13 @@
 //! `grpcrouter-subject`: this project's gateway, instance and agent as subjects of the conformance suite, and
 //! tonic's server without a tunnel.
 //!
+//! Beside them a client that makes calls as the suite tells it, for networks on which the suite is not.
+//!
 //! How they are started is `proto/subject.proto`'s; what they are asked for is put into the library's settings here,
 //! and nothing else is decided.
 
 mod agent;
+mod client;
 mod direct;
 mod gateway;
 mod instance;
@@ -16,10 +19,13 @@ mod settings;
 
 use std::process::ExitCode;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use clap::{Args, Parser, Subcommand};
 use grpcrouter_conformance::mutant::Mutant;
 use grpcrouter_conformance::pb::{SubjectReply, SubjectRequest, SubjectRole};
 use grpcrouter_conformance::subject::wire;
+use prost::Message as _;
 
 /// Run one of this project's implementations as a subject of the conformance suite.
 ///
@@ -29,6 +35,10 @@ use grpcrouter_conformance::subject::wire;
 struct Cli {
     #[command(subcommand)]
     command: Command,
+
+    /// The request in base64, where nobody holds the standard input: SIGTERM alone ends the subject then
+    #[arg(long, global = true, value_name = "BASE64")]
+    request: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -43,6 +53,8 @@ enum Command {
     Agent(ProbeArgs),
     /// tonic's server hosting the probe, with no tunnel.
     Direct(ProbeArgs),
+    /// A client, which makes the calls that the suite tells it.
+    Client(client::ClientArgs),
 }
 
 #[derive(Debug, Args, Clone, Copy)]
@@ -81,15 +93,20 @@ async fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
-    let mut stdin = tokio::io::stdin();
-    let request: SubjectRequest = match wire::read(&mut stdin).await {
-        Ok(request) => request,
+    if let Command::Client(args) = cli.command {
+        return client::run(args).await;
+    }
+    let asked = match cli.request {
+        Some(request) => given(&request).map(|request| (request, life::End::of_signals())),
+        None => read().await,
+    };
+    let (request, end) = match asked {
+        Ok(asked) => asked,
         Err(error) => {
-            eprintln!("error: no request on the standard input: {error}");
+            eprintln!("error: {error}");
             return ExitCode::from(2);
         }
     };
-    let end = life::End::of(stdin);
     let code = match run(cli.command, request, end).await {
         Ok(code) => code,
         Err(refused) => {
@@ -107,12 +124,28 @@ async fn main() -> ExitCode {
     std::process::exit(code)
 }
 
+/// The request on the standard input, whose end is then the subject's.
+async fn read() -> Result<(SubjectRequest, life::End), Refused> {
+    let mut stdin = tokio::io::stdin();
+    let request = wire::read(&mut stdin).await;
+    let request = request.map_err(|error| format!("no request on the standard input: {error}"))?;
+    Ok((request, life::End::of(stdin)))
+}
+
+/// The request of the command line.
+fn given(base64: &str) -> Result<SubjectRequest, Refused> {
+    let bytes = STANDARD.decode(base64);
+    let bytes = bytes.map_err(|error| format!("--request: {error}"))?;
+    SubjectRequest::decode(&bytes[..]).map_err(|error| format!("--request: {error}"))
+}
+
 async fn run(command: Command, request: SubjectRequest, end: life::End) -> Result<i32, Refused> {
     let asked = request.role();
     let role = match &command {
         Command::Gateway(_) | Command::NaiveGateway(_) => SubjectRole::Gateway,
         Command::Instance(_) | Command::Agent(_) => SubjectRole::Instance,
         Command::Direct(_) => SubjectRole::Direct,
+        Command::Client(_) => return Err("a client is no subject".to_owned()),
     };
     if asked != role {
         return Err(format!(
@@ -125,6 +158,7 @@ async fn run(command: Command, request: SubjectRequest, end: life::End) -> Resul
         Command::Instance(args) => instance::run(request, end, args).await,
         Command::Agent(args) => agent::run(request, end, args).await,
         Command::Direct(args) => direct::run(request, end, args).await,
+        Command::Client(_) => Err("a client is no subject".to_owned()),
     }
 }
 

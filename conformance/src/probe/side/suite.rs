@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +37,15 @@ impl Side {
     /// # Errors
     /// Where there is none.
     pub async fn listen() -> io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        Self::listen_at(Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// Listens on a free port of this address, which instances can reach.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub async fn listen_at(addr: IpAddr) -> io::Result<Self> {
+        let listener = TcpListener::bind((addr, 0)).await?;
         let addr = listener.local_addr()?;
         let board = Arc::new(Board::default());
         let boarded = board.clone();

@@ -1,0 +1,117 @@
+//! A client in a process of its own, for networks on which the suite itself is not: the suite says which calls it
+//! makes, and it reports what its edge of each call sees.
+//!
+//! Both speak over one TCP connection, which the client dials. Each message is one line of JSON. The first is the
+//! client's `hello`.
+//!
+//! - [`obey`] is the client's end, [`command`] the suite's.
+
+pub mod command;
+mod exchange;
+pub mod obey;
+
+use serde::{Deserialize, Serialize};
+
+use crate::probe::side::Amount;
+
+/// The longest line, in bytes: a script is the longest part of one, and those of cases are short.
+const LINE_MAX: u64 = 1 << 16;
+
+/// From the suite to the client.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Order {
+    /// Make a call.
+    Open(Open),
+    /// End a call's request.
+    HalfClose {
+        /// The call's name.
+        call: String,
+    },
+}
+
+/// A call to make.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// Its name.
+    pub call: String,
+    /// The probe's method.
+    pub method: String,
+    /// The handler's script, as its header has it.
+    pub script: String,
+    /// The instance; the gateway's choice without.
+    pub instance: Option<String>,
+    /// `grpc-timeout`. The client itself does not watch it: what ends the call is the gateway.
+    pub timeout_ms: Option<u64>,
+    /// How many messages it sends, numbered from 0, as fast as it gets window.
+    pub messages: u32,
+    /// Bytes of each.
+    pub size: u32,
+    /// Whether it ends its request behind them, without being told.
+    pub half_close: bool,
+}
+
+/// From the client to the suite.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub(crate) enum Report {
+    Hello,
+    /// Bytes of DATA that had window, prefixes included.
+    Sent {
+        call: String,
+        bytes: u64,
+    },
+    /// Whole messages so far, each numbered one more than the last, and none damaged.
+    Received {
+        call: String,
+        amount: Amount,
+    },
+    /// Nothing more comes of this call.
+    Ended {
+        call: String,
+        end: End,
+        /// Since it was opened.
+        after_ms: u64,
+    },
+}
+
+/// How a call ended at the client's edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// With this status.
+    Status {
+        /// `grpc-status`.
+        code: u32,
+        /// `grpcrouter-reason`; empty where the gateway did not make the status.
+        reason: String,
+    },
+    /// The client gave its connection up, because nothing came back: gRPC libraries say UNAVAILABLE then.
+    Lost(String),
+    /// In no way that a call may end: what was wrong.
+    Wrong(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_read_as_they_were_written() {
+        let open = Order::Open(Open {
+            call: "c".to_owned(),
+            timeout_ms: Some(9),
+            ..Open::default()
+        });
+        let line = serde_json::to_string(&open).unwrap();
+        assert!(line.starts_with(r#"{"do":"open","call":"c""#), "{line}");
+        assert_eq!(serde_json::from_str::<Order>(&line).unwrap(), open);
+        let ended = Report::Ended {
+            call: "c".to_owned(),
+            end: End::Lost("silence".to_owned()),
+            after_ms: 1,
+        };
+        let line = serde_json::to_string(&ended).unwrap();
+        assert_eq!(serde_json::from_str::<Report>(&line).unwrap(), ended);
+    }
+}

@@ -1,0 +1,187 @@
+//! One test's gateway, two instances and client, each in a container of its own, on three networks.
+//!
+//! - `front`: the client and the gateway. `back`: the gateway and the instances. These are cut.
+//! - `side`: all of them, and this process, which tells client and instances what to do and hears what they see. It
+//!   is never cut. No call goes over it: everybody dials addresses of the other two, to which no route leads from it.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use grpcrouter_conformance::pb::{SubjectInstance, SubjectRequest, SubjectRole, SubjectSettings};
+use grpcrouter_conformance::probe::side::Side;
+use grpcrouter_conformance::remote::command::{Awaited, Remote};
+use prost::Message as _;
+use testcontainers::core::ContainerAsync;
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{GenericImage, ImageExt};
+
+use crate::daemon::{LABEL, run_name, unique};
+use crate::image::{self, BuiltImage};
+use crate::network::Network;
+
+const CLIENTS: u16 = 50_051;
+const TUNNELS: u16 = 50_052;
+/// Of requests and responses, per call, on both sides; it does not grow.
+const CALL_WINDOW: u32 = 80 * 1024;
+/// What `grpcrouter gateway --help` says of B with these windows.
+const B: u64 = 240 * 1024;
+/// What the instance library gives to a handler at a time, and the agent's HTTP/2 and its server hold: the more of
+/// them.
+const AT_INSTANCE: u64 = (64 + 64 + 16) * 1024;
+/// The most that may be under way of a call and direction, beyond the reader's own window.
+pub(crate) const BOUND: u64 = B + AT_INSTANCE;
+/// Silence of twice this long ends a tunnel that nobody is to lose: only the test's own limits end before.
+pub(crate) const PATIENT: Duration = Duration::from_secs(60);
+
+/// How long each side bears silence.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    /// Between heartbeats of a tunnel. Twice as long is its limit.
+    pub(crate) heartbeat: Duration,
+    /// How long a client's connection may be silent before it is pinged, and a ping unanswered; both ends ping.
+    pub(crate) keepalive: Duration,
+}
+
+/// A container of this project's binaries. It is gone with its value.
+pub(crate) struct Node {
+    pub(crate) container: ContainerAsync<GenericImage>,
+    /// Its address on the network that is cut; the gateway's among the instances.
+    pub(crate) address: Ipv4Addr,
+}
+
+/// All of it. Containers go before their networks, and the image last.
+pub(crate) struct World {
+    pub(crate) client: Node,
+    pub(crate) gateway: Node,
+    /// The first uses the instance library, the second is the agent in front of a server.
+    pub(crate) instances: [Node; 2],
+    pub(crate) front: Network,
+    pub(crate) back: Network,
+    /// What the client does and sees.
+    pub(crate) remote: Remote,
+    /// What handlers see.
+    pub(crate) side: Side,
+    pub(crate) calls: u32,
+    _side: Network,
+    _image: Arc<BuiltImage>,
+}
+
+impl World {
+    /// Brings all up, and waits until both instances take calls.
+    pub(crate) async fn start(patience: Patience) -> Result<Self> {
+        let image = image::shared().await?;
+        let (front, back, side_network) = tokio::try_join!(
+            Network::create("front"),
+            Network::create("back"),
+            Network::create("side")
+        )?;
+        let host = IpAddr::V4(side_network.host);
+        let side = Side::listen_at(host).await?;
+        let awaited = Awaited::at(host).await?;
+        let (at_front, at_back) = (front.address(), back.address());
+
+        let heartbeat = format!("{}ms", patience.heartbeat.as_millis());
+        let keepalive = format!("{}ms", patience.keepalive.as_millis());
+        let gateway = [
+            "/grpcrouter",
+            "gateway",
+            &format!("--listen=0.0.0.0:{CLIENTS}"),
+            &format!("--tunnel-listen=0.0.0.0:{TUNNELS}"),
+            &format!("--heartbeat-interval={heartbeat}"),
+            &format!("--client-keepalive={keepalive}"),
+            &format!("--call-window={CALL_WINDOW}"),
+        ];
+        let client = [
+            "/grpcrouter-subject",
+            "client",
+            &format!("--gateway={at_front}:{CLIENTS}"),
+            &format!("--suite={}", awaited.addr()?),
+            &format!("--keepalive-ms={}", patience.keepalive.as_millis()),
+        ];
+        let instance = |id: &str| instance(id, &format!("{at_back}:{TUNNELS}"), &side);
+        let library = ["/grpcrouter-subject", "instance", &instance(ids()[0])];
+        let agent = ["/grpcrouter-subject", "agent", &instance(ids()[1])];
+        let node = |what, network, address, command| {
+            Node::start(&image, &side_network, what, network, address, command)
+        };
+        let (gateway, client, library, agent) = tokio::try_join!(
+            node("gateway", &back, at_back, &gateway[..]),
+            node("client", &front, front.address(), &client),
+            node("library", &back, back.address(), &library),
+            node("agent", &back, back.address(), &agent),
+        )?;
+        front.connect(gateway.container.id(), at_front).await?;
+        let mut world = Self {
+            client,
+            gateway,
+            instances: [library, agent],
+            front,
+            back,
+            remote: awaited.client().await?,
+            side,
+            calls: 0,
+            _side: side_network,
+            _image: image,
+        };
+        for instance in 0..world.instances.len() {
+            world.registered(instance).await?;
+        }
+        Ok(world)
+    }
+}
+
+/// The instances' ids.
+pub(crate) fn ids() -> [&'static str; 2] {
+    ["library", "agent"]
+}
+
+/// The option that says to a subject what instance it is.
+fn instance(id: &str, gateway: &str, side: &Side) -> String {
+    let request = SubjectRequest {
+        role: SubjectRole::Instance.into(),
+        settings: Some(SubjectSettings {
+            call_window: CALL_WINDOW,
+            call_window_max: CALL_WINDOW,
+            backoff_ms: 100,
+            backoff_max_ms: 500,
+            ..SubjectSettings::default()
+        }),
+        instance: Some(SubjectInstance {
+            id: id.to_owned(),
+            gateways: vec![gateway.to_owned()],
+            side: side.addr().to_string(),
+            weight: 1,
+            ..SubjectInstance::default()
+        }),
+    };
+    format!("--request={}", STANDARD.encode(request.encode_to_vec()))
+}
+
+impl Node {
+    /// Starts a container beside this process, and gives it an address on a network that is cut.
+    async fn start(
+        image: &BuiltImage,
+        side: &Network,
+        what: &str,
+        network: &Network,
+        address: Ipv4Addr,
+        command: &[&str],
+    ) -> Result<Self> {
+        let (binary, arguments) = command.split_first().context("a command")?;
+        let request = image
+            .container()
+            .with_entrypoint(binary)
+            .with_cmd(arguments.iter().copied())
+            .with_network(&side.name)
+            .with_label(LABEL, run_name())
+            .with_container_name(unique(what));
+        let container = request.start().await;
+        let container = container.with_context(|| format!("the container of the {what}"))?;
+        network.connect(container.id(), address).await?;
+        Ok(Self { container, address })
+    }
+}
