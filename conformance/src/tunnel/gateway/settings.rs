@@ -13,7 +13,7 @@ pub struct Settings {
     pub call_window: u32,
     /// Between two heartbeats, in milliseconds.
     pub heartbeat_ms: u32,
-    /// Takes and says what no gateway may: see [`super::careless`].
+    /// Takes and says what no gateway may: a control for cases about clients.
     pub careless: bool,
 }
 
