@@ -13,7 +13,7 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{End, LINE_MAX, Open, Order, Report};
+use super::{End, LINE_MAX, Open, Report};
 use crate::clock;
 use crate::probe::side::Amount;
 use crate::wait::within;
@@ -103,24 +103,11 @@ impl Remote {
     pub async fn open(&mut self, open: Open) -> Result<RemoteCall> {
         let name = open.call.clone();
         let state = self.board.call(&name).subscribe();
-        self.order(&Order::Open(open)).await?;
-        Ok(RemoteCall { name, state })
-    }
-
-    /// Has a call's request ended.
-    ///
-    /// # Errors
-    /// Where the client is gone.
-    pub async fn half_close(&mut self, call: &RemoteCall) -> Result<()> {
-        let call = call.name.clone();
-        self.order(&Order::HalfClose { call }).await
-    }
-
-    async fn order(&mut self, order: &Order) -> Result<()> {
-        let mut line = serde_json::to_vec(order)?;
+        let mut line = serde_json::to_vec(&open)?;
         line.push(b'\n');
         let written = self.orders.write_all(&line).await;
-        written.context("the client takes no orders")
+        written.context("the client takes no orders")?;
+        Ok(RemoteCall { name, state })
     }
 }
 

@@ -1,7 +1,7 @@
 //! One call of the client's: what it sends, what it reads, and how it ends.
 
 use anyhow::{Context, Result, bail, ensure};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 use super::{End, Open, Report};
 use crate::client::{Call, Client, Reading, Sending, text};
@@ -16,12 +16,7 @@ pub(super) type Reports = mpsc::Sender<Report>;
 ///
 /// # Errors
 /// Where it ends in no way that a call may, or its connection is lost.
-pub(super) async fn run(
-    client: &Client,
-    open: &Open,
-    half_close: watch::Receiver<bool>,
-    reports: &Reports,
-) -> Result<End> {
+pub(super) async fn run(client: &Client, open: &Open, reports: &Reports) -> Result<End> {
     let mut call = Call::new(probe::path(&open.method))
         .header(probe::CALL, &open.call)
         .header(probe::SCRIPT, &open.script);
@@ -37,23 +32,15 @@ pub(super) async fn run(
     tokio::select! {
         biased;
         end = read(&mut reading, open, reports) => end,
-        never = send(&mut sending, open, half_close, reports) => match never {},
+        never = send(&mut sending, open, reports) => match never {},
     }
 }
 
 /// Sends as it gets window, for as long as it may.
-async fn send(
-    sending: &mut Sending,
-    open: &Open,
-    mut half_close: watch::Receiver<bool>,
-    reports: &Reports,
-) -> std::convert::Infallible {
+async fn send(sending: &mut Sending, open: &Open, reports: &Reports) -> std::convert::Infallible {
     // A stream that is over says why to its reader.
     if all(sending, open, reports).await.is_ok() {
-        let told = half_close.wait_for(|told| *told || open.half_close);
-        if told.await.is_ok() {
-            sending.half_close();
-        }
+        sending.half_close();
     }
     std::future::pending().await
 }

@@ -17,20 +17,7 @@ use crate::probe::side::Amount;
 /// The longest line, in bytes: a script is the longest part of one, and those of cases are short.
 const LINE_MAX: u64 = 1 << 16;
 
-/// From the suite to the client.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "do", rename_all = "snake_case")]
-pub enum Order {
-    /// Make a call.
-    Open(Open),
-    /// End a call's request.
-    HalfClose {
-        /// The call's name.
-        call: String,
-    },
-}
-
-/// A call to make.
+/// From the suite to the client: a call to make.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Open {
     /// Its name.
@@ -43,12 +30,10 @@ pub struct Open {
     pub instance: Option<String>,
     /// `grpc-timeout`. The client itself does not watch it: what ends the call is the gateway.
     pub timeout_ms: Option<u64>,
-    /// How many messages it sends, numbered from 0, as fast as it gets window.
+    /// How many messages it sends, numbered from 0, as fast as it gets window. The end of the request is behind them.
     pub messages: u32,
     /// Bytes of each.
     pub size: u32,
-    /// Whether it ends its request behind them, without being told.
-    pub half_close: bool,
 }
 
 /// From the client to the suite.
@@ -98,14 +83,13 @@ mod tests {
 
     #[test]
     fn lines_are_read_as_they_were_written() {
-        let open = Order::Open(Open {
+        let open = Open {
             call: "c".to_owned(),
             timeout_ms: Some(9),
             ..Open::default()
-        });
+        };
         let line = serde_json::to_string(&open).unwrap();
-        assert!(line.starts_with(r#"{"do":"open","call":"c""#), "{line}");
-        assert_eq!(serde_json::from_str::<Order>(&line).unwrap(), open);
+        assert_eq!(serde_json::from_str::<Open>(&line).unwrap(), open);
         let ended = Report::Ended {
             call: "c".to_owned(),
             end: End::Lost("silence".to_owned()),

@@ -1,6 +1,5 @@
 //! The client's end: it makes the calls that it is told to.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +13,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::exchange::{self, Reports};
-use super::{End, LINE_MAX, Open, Order, Report};
+use super::{End, LINE_MAX, Open, Report};
 use crate::client::Client;
 use crate::clock;
 
@@ -40,7 +39,6 @@ pub async fn obey(gateway: SocketAddr, suite: SocketAddr, keepalive: Duration) -
         keepalive,
         reports,
         connection: None,
-        half_closes: BTreeMap::new(),
         calls: JoinSet::new(),
     };
     tokio::select! {
@@ -62,7 +60,6 @@ struct Caller {
     keepalive: Duration,
     reports: Reports,
     connection: Option<Connection>,
-    half_closes: BTreeMap<String, watch::Sender<bool>>,
     calls: JoinSet<()>,
 }
 
@@ -77,26 +74,17 @@ impl Caller {
                 return Ok(());
             }
             while self.calls.try_join_next().is_some() {}
-            match serde_json::from_slice(&line)? {
-                Order::Open(open) => self.open(open).await,
-                Order::HalfClose { call } => {
-                    if let Some(tell) = self.half_closes.remove(&call) {
-                        tell.send_replace(true);
-                    }
-                }
-            }
+            self.open(serde_json::from_slice(&line)?).await;
         }
     }
 
     async fn open(&mut self, open: Open) {
         let begun = clock::now();
-        let (tell, told) = watch::channel(false);
-        self.half_closes.insert(open.call.clone(), tell);
         let connected = self.connected().await;
         let reports = self.reports.clone();
         self.calls.spawn(async move {
             let end = match connected {
-                Ok(connection) => call(connection, &open, told, &reports).await,
+                Ok(connection) => call(connection, &open, &reports).await,
                 Err(error) => End::Lost(format!("{error:#}")),
             };
             let after_ms = begun.elapsed().as_millis() as u64;
@@ -140,19 +128,14 @@ impl Caller {
     }
 }
 
-async fn call(
-    connection: Connection,
-    open: &Open,
-    told: watch::Receiver<bool>,
-    reports: &Reports,
-) -> End {
+async fn call(connection: Connection, open: &Open, reports: &Reports) -> End {
     let Connection { client, mut lost } = connection;
     let given_up = async {
         let _ = lost.wait_for(|lost| *lost).await;
     };
     tokio::select! {
         biased;
-        end = exchange::run(&client, open, told, reports) => match end {
+        end = exchange::run(&client, open, reports) => match end {
             Ok(end) => end,
             Err(error) => match tokio::time::timeout(DYING, client.ended()).await {
                 Ok(Ok(_)) => End::Lost(format!("{error:#}")),

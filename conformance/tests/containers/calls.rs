@@ -61,7 +61,7 @@ impl World {
     pub(crate) async fn short(&mut self, instance: Option<usize>) -> Result<(End, Call)> {
         let echo = Script::new().echo_all();
         let call = self.open(instance, "Unary", &echo, |open| {
-            (open.messages, open.size, open.half_close) = (1, 16, true);
+            (open.messages, open.size) = (1, 16);
         });
         let call = call.await?;
         Ok((call.edge.ended().await?.0, call))
@@ -106,13 +106,12 @@ impl World {
     }
 }
 
-/// Messages of together so many bytes, and the end of the request behind them.
+/// Messages of together so many bytes.
 pub(crate) fn upload(bytes: u64) -> impl FnOnce(&mut Open) {
     const SIZE: u32 = 10_000;
     move |open| {
         open.messages = (bytes / u64::from(SIZE)) as u32 + 1;
         open.size = SIZE;
-        open.half_close = true;
     }
 }
 

@@ -1,29 +1,38 @@
-//! The cases can fail.
+//! The cases can fail: with a gateway that bears too much or too little, each of them does.
 
-use std::time::Duration;
-
-use anyhow::ensure;
+use anyhow::{Result, ensure};
 
 use crate::daemon;
-use crate::lasts::{NEVER, lasts};
+use crate::heals::heals;
+use crate::lasts::lasts;
 use crate::links::Link;
-use crate::world::World;
-
-/// Longer than sides that watch their links closely may take.
-const LIMIT: Duration = Duration::from_secs(7);
+use crate::patience::{NOTICED, Patience};
 
 #[test]
 fn a_gateway_that_keeps_zombies_is_noticed() {
     daemon::run(async {
         // Its heartbeats are so far apart that it never misses one.
-        let mut world = World::start(NEVER).await?;
-        let failed = lasts(&mut world, Link::Back(0), LIMIT).await;
-        let noticed = failed.err().map(|error| error.to_string());
-        let noticed = noticed.unwrap_or_default();
-        ensure!(
-            noticed.contains("not seen within") || noticed.contains("no end"),
-            "it was not noticed that both sides live on: {noticed:?}"
-        );
-        Ok(())
+        let failed = lasts(Link::Back(0), Patience::ENDLESS, NOTICED).await;
+        fails(failed, &["not seen within", "no end"])
     });
+}
+
+#[test]
+fn a_tunnel_that_is_given_up_too_soon_is_noticed() {
+    daemon::run(async {
+        // Nothing comes through a link that is cut, so heartbeats are missed in good time.
+        let failed = heals(Link::Back(0), Patience::SHORT, NOTICED).await;
+        fails(failed, &["ended while its link was cut"])
+    });
+}
+
+/// The case failed, and said one of these.
+fn fails(result: Result<()>, saying: &[&str]) -> Result<()> {
+    let said = result.err().map(|error| format!("{error:#}"));
+    let said = said.unwrap_or_default();
+    ensure!(
+        saying.iter().any(|due| said.contains(due)),
+        "the case said {said:?}, where it was to fail with {saying:?}"
+    );
+    Ok(())
 }

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use grpcrouter_conformance::probe::Script;
 use grpcrouter_conformance::remote::End;
 
 use crate::calls::{DEADLINE_EXCEEDED, upload};
 use crate::daemon;
-use crate::lasts::NEVER;
 use crate::links::Link;
+use crate::patience::Patience;
 use crate::world::{BOUND, World};
-use grpcrouter_conformance::probe::Script;
 
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// It may be late by this much on a busy machine; the client's own clock is what counts.
@@ -20,7 +20,7 @@ const LATE: Duration = Duration::from_secs(1);
 #[test]
 fn a_deadline_in_a_partition_is_kept_by_the_gateway() {
     daemon::run(async {
-        let mut world = World::start(NEVER).await?;
+        let mut world = World::start(Patience::ENDLESS).await?;
         let mut calls = Vec::new();
         // One whose handler has begun, and one that finds its instance cut off.
         let script = Script::new().head().read(1).wait("never").read_all();

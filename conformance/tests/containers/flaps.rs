@@ -1,14 +1,14 @@
 //! A link that comes and goes leaves nothing behind.
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use grpcrouter_conformance::probe::side::Ended;
 use grpcrouter_conformance::remote::End;
 
 use crate::calls::UNAVAILABLE;
 use crate::daemon;
-use crate::lasts::INTERVAL;
 use crate::links::Link;
-use crate::world::{BOUND, Patience, World};
+use crate::patience::Patience;
+use crate::world::{BOUND, World};
 
 const FLAPS: usize = 20;
 
@@ -16,11 +16,7 @@ const FLAPS: usize = 20;
 #[test]
 fn a_link_that_flaps_leaves_no_calls() {
     daemon::run(async {
-        let mut world = World::start(Patience {
-            heartbeat: INTERVAL,
-            keepalive: INTERVAL,
-        })
-        .await?;
+        let mut world = World::start(Patience::SHORT).await?;
         let mut calls = Vec::new();
         for flap in 0..FLAPS {
             // One of both links; what went over it may survive, or end at both edges.
@@ -54,7 +50,7 @@ fn a_link_that_flaps_leaves_no_calls() {
                     Ended::Cancelled | Ended::Finished(0),
                 ) => lost += 1,
                 (edge, handler) => {
-                    anyhow::bail!("{}: {edge:?}, {handler:?}", call.edge.name())
+                    bail!("{}: {edge:?}, {handler:?}", call.edge.name())
                 }
             }
             call.ran_once()?;

@@ -4,15 +4,10 @@ use anyhow::{Result, ensure};
 use grpcrouter_conformance::probe::Script;
 use grpcrouter_conformance::remote::End;
 
-use crate::calls::upload;
+use crate::calls::{Call, UNAVAILABLE, upload};
 use crate::daemon;
-use crate::lasts::{INTERVAL, NOTICED};
-use crate::world::{BOUND, Patience, World};
-
-const WATCHFUL: Patience = Patience {
-    heartbeat: INTERVAL,
-    keepalive: INTERVAL,
-};
+use crate::patience::{NOTICED, Patience};
+use crate::world::{BOUND, World};
 
 /// Calls at each instance.
 const CALLS: usize = 5;
@@ -21,7 +16,7 @@ const CALLS: usize = 5;
 #[test]
 fn a_paused_instance_loses_its_calls_and_no_other() {
     daemon::run(async {
-        let mut world = World::start(WATCHFUL).await?;
+        let mut world = World::start(Patience::SHORT).await?;
         for paused in [0, 1] {
             instance(&mut world, paused).await?;
         }
@@ -43,7 +38,13 @@ async fn instance(world: &mut World, paused: usize) -> Result<()> {
     // The same for one that has just begun, wherever the registry was by then.
     let (end, _) = world.short(Some(paused)).await?;
     ensure!(
-        matches!(end, End::Status { code: 14, .. }),
+        matches!(
+            end,
+            End::Status {
+                code: UNAVAILABLE,
+                ..
+            }
+        ),
         "a call of a paused instance ended with {end:?}"
     );
     for call in &kept {
@@ -69,7 +70,7 @@ async fn instance(world: &mut World, paused: usize) -> Result<()> {
 #[test]
 fn the_handlers_of_a_paused_client_are_cancelled() {
     daemon::run(async {
-        let mut world = World::start(WATCHFUL).await?;
+        let mut world = World::start(Patience::SHORT).await?;
         let up = world.stalled(0, 3 * BOUND).await?;
         let script = Script::new().head().wait("go").send(1_000, 10_000);
         let down = world
@@ -95,7 +96,7 @@ fn the_handlers_of_a_paused_client_are_cancelled() {
 #[test]
 fn both_sides_give_a_paused_gateway_up() {
     daemon::run(async {
-        let mut world = World::start(WATCHFUL).await?;
+        let mut world = World::start(Patience::SHORT).await?;
         let calls = [
             world.stalled(0, BOUND).await?,
             world.stalled(1, BOUND).await?,
@@ -110,6 +111,6 @@ fn both_sides_give_a_paused_gateway_up() {
         for instance in [0, 1] {
             world.registered(instance).await?;
         }
-        calls.iter().try_for_each(crate::calls::Call::ran_once)
+        calls.iter().try_for_each(Call::ran_once)
     });
 }

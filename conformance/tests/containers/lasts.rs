@@ -2,52 +2,40 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use grpcrouter_conformance::clock;
 use grpcrouter_conformance::remote::End;
 
+use crate::calls::UNAVAILABLE;
 use crate::daemon;
 use crate::links::Link;
-use crate::world::{BOUND, PATIENT, Patience, World};
-
-/// Between two heartbeats, and two pings of a client's connection.
-pub(crate) const INTERVAL: Duration = Duration::from_secs(1);
-/// Silence is noticed after two of them. On a busy machine it may take three times as long.
-pub(crate) const NOTICED: Duration = INTERVAL.saturating_mul(3 * 2);
+use crate::patience::{INTERVAL, NOTICED, Patience};
+use crate::world::{BOUND, World};
 
 /// Proves: ZB-7, T5, T12
 #[test]
 fn a_cut_between_gateway_and_instance_ends_both_sides() {
-    daemon::run(async { lasts(&mut world().await?, Link::Back(0), NOTICED).await });
+    daemon::run(lasts(Link::Back(0), Patience::SHORT, NOTICED));
 }
 
 /// Proves: ZB-7, T5, T12
 #[test]
 fn a_cut_between_gateway_and_agent_ends_both_sides() {
-    daemon::run(async { lasts(&mut world().await?, Link::Back(1), NOTICED).await });
+    daemon::run(lasts(Link::Back(1), Patience::SHORT, NOTICED));
 }
 
 /// Proves: ZB-7, T11
 #[test]
 fn a_cut_between_client_and_gateway_cancels_the_handler() {
-    daemon::run(async { lasts(&mut world().await?, Link::Front, NOTICED).await });
-}
-
-async fn world() -> Result<World> {
-    // Only the link that is cut is watched closely, so that no other end explains what is seen; but a client whose
-    // instances are cut off is pinged too, and answers.
-    World::start(Patience {
-        heartbeat: INTERVAL,
-        keepalive: INTERVAL,
-    })
-    .await
+    daemon::run(lasts(Link::Front, Patience::SHORT, NOTICED));
 }
 
 /// Cuts a link for good, and mends it when both of its sides have noticed.
 ///
 /// # Errors
 /// Where one of them has not within the limit, or ends otherwise than it must.
-pub(crate) async fn lasts(world: &mut World, link: Link, limit: Duration) -> Result<()> {
+pub(crate) async fn lasts(link: Link, patience: Patience, limit: Duration) -> Result<()> {
+    let mut world = World::start(patience).await?;
     let cut = match link {
         Link::Front => 0,
         Link::Back(n) => n,
@@ -61,8 +49,14 @@ pub(crate) async fn lasts(world: &mut World, link: Link, limit: Duration) -> Res
         match (link, end) {
             // What the client has no connection for any more is UNAVAILABLE in every library.
             (Link::Front, End::Lost(_)) => {}
-            (Link::Back(_), End::Status { code: 14, reason }) if reason == "instance-lost" => {}
-            (_, end) => anyhow::bail!("the call ended with {end:?}"),
+            (
+                Link::Back(_),
+                End::Status {
+                    code: UNAVAILABLE,
+                    reason,
+                },
+            ) if reason == "instance-lost" => {}
+            (_, end) => bail!("the call ended with {end:?}"),
         }
         anyhow::Ok(at)
     };
@@ -105,9 +99,3 @@ pub(crate) async fn lasts(world: &mut World, link: Link, limit: Duration) -> Res
     );
     call.ran_once()
 }
-
-/// How long nobody would lose anything: for the side that is not cut.
-pub(crate) const NEVER: Patience = Patience {
-    heartbeat: PATIENT,
-    keepalive: PATIENT,
-};

@@ -4,8 +4,8 @@
 //!
 //! - [`daemon`] is whether there is a Docker daemon, and what every test shares of it; [`image`] and [`network`] are
 //!   what is made there, and gone with the last test that needs it.
-//! - [`world`] is one test's gateway, instances and client, [`links`] what is cut between them, and [`calls`] what
-//!   goes over it.
+//! - [`world`] is one test's gateway, instances and client, [`patience`] how much silence they bear, [`links`] what is cut
+//!   between them, and [`calls`] what goes over it.
 //! - [`heals`] and [`lasts`] are partitions shorter and longer than the limit, [`frozen`] processes that are
 //!   paused, [`deadline`], [`restart`] and [`flaps`] what their names say, and [`control`] shows that the cases
 //!   can fail.
@@ -24,5 +24,6 @@ mod image;
 mod lasts;
 mod links;
 mod network;
+mod patience;
 mod restart;
 mod world;

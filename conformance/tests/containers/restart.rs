@@ -3,11 +3,11 @@
 use anyhow::ensure;
 use grpcrouter_conformance::remote::End;
 
-use crate::calls::UNAVAILABLE;
+use crate::calls::{Call, UNAVAILABLE};
 use crate::daemon;
-use crate::lasts::INTERVAL;
 use crate::links::Link;
-use crate::world::{BOUND, Patience, World};
+use crate::patience::Patience;
+use crate::world::{BOUND, World, ids};
 
 /// Calls that go wherever the gateway likes.
 const CALLS: usize = 20;
@@ -16,11 +16,7 @@ const CALLS: usize = 20;
 #[test]
 fn a_gateway_that_restarts_knows_live_tunnels_only() {
     daemon::run(async {
-        let mut world = World::start(Patience {
-            heartbeat: INTERVAL,
-            keepalive: INTERVAL,
-        })
-        .await?;
+        let mut world = World::start(Patience::SHORT).await?;
         let (there, away) = (0, 1);
         let running = [
             world.stalled(there, BOUND).await?,
@@ -50,11 +46,11 @@ fn a_gateway_that_restarts_knows_live_tunnels_only() {
                 "a call of any instance ended with {end:?}"
             );
             let ran_at = call.handler.all_runs().pop().map(|run| run.instance);
-            let there = crate::world::ids()[there];
+            let there = ids()[there];
             ensure!(ran_at.as_deref() == Some(there), "it ran at {ran_at:?}");
         }
         world.mend(Link::Back(away)).await?;
         world.registered(away).await?;
-        running.iter().try_for_each(crate::calls::Call::ran_once)
+        running.iter().try_for_each(Call::ran_once)
     });
 }

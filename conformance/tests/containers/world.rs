@@ -6,7 +6,6 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use base64::Engine as _;
@@ -22,6 +21,7 @@ use testcontainers::{GenericImage, ImageExt};
 use crate::daemon::{LABEL, run_name, unique};
 use crate::image::{self, BuiltImage};
 use crate::network::Network;
+use crate::patience::Patience;
 
 const CLIENTS: u16 = 50_051;
 const TUNNELS: u16 = 50_052;
@@ -34,17 +34,6 @@ const B: u64 = 240 * 1024;
 const AT_INSTANCE: u64 = (64 + 64 + 16) * 1024;
 /// The most that may be under way of a call and direction, beyond the reader's own window.
 pub(crate) const BOUND: u64 = B + AT_INSTANCE;
-/// Silence of twice this long ends a tunnel that nobody is to lose: only the test's own limits end before.
-pub(crate) const PATIENT: Duration = Duration::from_secs(60);
-
-/// How long each side bears silence.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Patience {
-    /// Between heartbeats of a tunnel. Twice as long is its limit.
-    pub(crate) heartbeat: Duration,
-    /// How long a client's connection may be silent before it is pinged, and a ping unanswered; both ends ping.
-    pub(crate) keepalive: Duration,
-}
 
 /// A container of this project's binaries. It is gone with its value.
 pub(crate) struct Node {
