@@ -28,6 +28,15 @@ pub fn hurry(times: u32) {
     HURRY.store(times.max(1), Ordering::Relaxed);
 }
 
+/// How often a case does what it does so many times: a tenth of that in a hurry, which is enough for what is
+/// wrong in kind and not in number.
+pub fn rounds(many: u32) -> u32 {
+    match HURRY.load(Ordering::Relaxed) {
+        1 => many,
+        _ => many / 10,
+    }
+}
+
 /// What is left of a limit of time in a hurry.
 pub fn hurried(limit: Duration) -> Duration {
     limit / HURRY.load(Ordering::Relaxed)

@@ -11,6 +11,7 @@ use crate::probe::{self, SERVICE, Script};
 use crate::rig::Rig;
 use crate::run;
 use crate::stage::stages;
+use crate::wait;
 
 use super::{BIDI, UNARY, ok, same};
 
@@ -77,24 +78,24 @@ async fn in_turn(rig: Rig) -> Result<()> {
 
 /// Weights are kept to within 2 %.
 async fn by_weight(rig: Rig) -> Result<()> {
-    const CALLS: u32 = 10_000;
     const WEIGHTS: [u32; 3] = [1, 2, 5];
+    let many = wait::rounds(10_000);
     let mut stages = Vec::new();
     for weight in WEIGHTS {
         stages.push(rig.stage_with(|asked| asked.weight = weight).await?);
     }
     let client = rig.client().await?;
     let mut calls: BTreeMap<String, u32> = BTreeMap::new();
-    for _ in 0..CALLS {
+    for _ in 0..many {
         *calls.entry(ran_at(&rig, &client, BIDI).await?).or_default() += 1;
     }
     let all: u32 = WEIGHTS.iter().sum();
     for (stage, weight) in stages.iter().zip(WEIGHTS) {
         let share = calls.get(stage.instance.id()).copied().unwrap_or(0);
-        let due = CALLS * weight / all;
+        let due = many * weight / all;
         ensure!(
             share.abs_diff(due) * 50 <= due,
-            "{share} of {CALLS} calls for weight {weight} of {all}, due {due}"
+            "{share} of {many} calls for weight {weight} of {all}, due {due}"
         );
     }
     Ok(())

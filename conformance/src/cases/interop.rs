@@ -12,6 +12,7 @@ use crate::probe::{Script, payload};
 use crate::rig::Rig;
 use crate::run;
 use crate::stage::Stage;
+use crate::wait;
 
 use super::{BIDI, CLIENT_STREAM, SERVER_STREAM, UNARY, done, ok, same};
 
@@ -29,7 +30,7 @@ const LARGE: (usize, u32) = (271_828, 314_159);
 const SENT: [usize; 4] = [27_182, 8, 1_828, 45_904];
 const GIVEN: [u32; 4] = [31_415, 9, 2_653, 58_979];
 /// `large_unary` at once on one connection.
-const PARALLEL: usize = 1_000;
+const PARALLEL: u32 = 1_000;
 /// How long one of them may wait for the others: they are 586 MB together.
 const PATIENCE: Duration = Duration::from_secs(150);
 
@@ -198,7 +199,7 @@ async fn parallel(stage: &mut Stage) -> Result<()> {
     let script = Script::new().read_all().send(1, LARGE.1);
     let request = payload::message(0, LARGE.0);
     let mut calls = Vec::new();
-    for _ in 0..PARALLEL {
+    for _ in 0..wait::rounds(PARALLEL) {
         let (call, _) = stage.request(UNARY, &script)?;
         calls.push(call);
     }

@@ -13,6 +13,7 @@ use crate::probe::{self, SERVICE, Script};
 use crate::rig::Rig;
 use crate::run;
 use crate::stage::Stage;
+use crate::wait;
 
 use super::{BIDI, CLIENT_STREAM, SERVER_STREAM, UNARY, ok, same};
 
@@ -120,16 +121,16 @@ async fn registered(rig: &Rig, keys: &[String]) -> Result<Vec<Stage>> {
 /// Every call comes to the instance of its key, and to that alone.
 async fn everywhere(rig: Rig) -> Result<()> {
     const INSTANCES: usize = 8;
-    const CALLS: usize = 10_000;
     let names = (0..INSTANCES).map(|_| rig.name());
     let keys: Vec<String> = names.map(|name| format!("key-of-{name}")).collect();
     let stages = registered(&rig, &keys).await?;
+    let each_calls = wait::rounds(10_000) as usize / INSTANCES;
     let each = (0..INSTANCES).map(|own| {
         let (rig, keys, stages) = (&rig, &keys, &stages);
         async move {
             let client = rig.client().await?;
             let (key, other) = (&keys[own], &keys[(own + 1) % INSTANCES]);
-            for n in 0..CALLS / INSTANCES {
+            for n in 0..each_calls {
                 let method = SOURCES[n % SOURCES.len()];
                 let (answer, handler) = ask(rig, &client, keyed(method, key, other)).await?;
                 let what = || format!("a key of {method}");
@@ -151,6 +152,8 @@ async fn everywhere(rig: Rig) -> Result<()> {
 
 /// A call without a key is refused where the route says so, and else goes to whoever is next.
 async fn absent(rig: Rig) -> Result<()> {
+    // Where nobody else is, who may be about to leave.
+    let rig = rig.afresh().await?;
     let keys = [rig.name(), rig.name()];
     let _stages = registered(&rig, &keys).await?;
     let client = rig.client().await?;
@@ -228,7 +231,7 @@ async fn sticky(rig: Rig) -> Result<()> {
 
 /// Waits until the gateway knows that an instance is gone.
 async fn gone(client: &Client, id: &str) -> Result<()> {
-    crate::wait::within("end of an instance", crate::wait::LIMIT, async {
+    wait::within("end of an instance", wait::LIMIT, async {
         loop {
             let call = Call::new(probe::path(UNARY)).instance(id);
             let answer = client.unary(call, b"").await?;

@@ -156,7 +156,7 @@ async fn races(rig: Rig) -> Result<()> {
     let mut stage = rig.stage().await?;
     let mut random = rig.random();
     let script = Script::new().echo_all();
-    for _ in 0..ROUNDS / AT_ONCE {
+    for _ in 0..crate::wait::rounds(ROUNDS) / AT_ONCE {
         let mut calls = Vec::new();
         for _ in 0..AT_ONCE {
             let mut call = stage.open(UNARY, &script).await?;

@@ -21,7 +21,8 @@ impl Tamper {
         let Some(call) = self.calls.get_mut(&id) else {
             return out.up.push(request(up::Frame::RpcResponse(frame)));
         };
-        call.answered |= frame.flags != 0 || !frame.data.is_empty();
+        // A head says nothing yet of what the handler has done.
+        call.answered |= frame.flags & !HEAD != 0 || !frame.data.is_empty();
         call.came[1] += u32::from(!frame.data.is_empty());
         call.credit += i64::from(frame.window);
         let ends = frame.flags & (COMPLETE | RESET) != 0;
