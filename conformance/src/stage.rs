@@ -239,6 +239,21 @@ impl Stage {
         Ok(self.rig.bound()? + own)
     }
 
+    /// Skips the case where the instance is a subject that has not this field of its settings or its request.
+    ///
+    /// # Errors
+    /// The skip.
+    pub fn needs(&self, field: &str) -> Result<()> {
+        match &self.instance {
+            Hosted::Subject { running, .. }
+                if !running.reply.honoured.iter().any(|own| own == field) =>
+            {
+                Err(Skip(format!("it needs `{field}`, which the subject has not")).into())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// How often a call's handler ran, once everything that this stage's instance had to report of it must have
     /// come: reports keep their order.
     ///

@@ -45,6 +45,7 @@ async fn backs_off(rig: Rig) -> Result<()> {
     /// Dials until pauses are as long as they get.
     const GROWTH: usize = 4;
     let mut stage = rig.stage().await?;
+    stage.needs("backoff_max_ms")?;
     stage.sibling().await?;
     stage.tunnel.refuse();
     stage.tunnel.reset();
@@ -131,6 +132,7 @@ async fn two_gateways(rig: Rig) -> Result<()> {
     let mut stage = rig
         .stage_with(|asked| asked.gateways.push(addr.to_string()))
         .await?;
+    stage.needs("gateways")?;
     let _twin = twin(&stage, &second).await?;
     let elsewhere = other.client().await?;
     until_known(&stage, &elsewhere).await?;
