@@ -41,6 +41,10 @@ impl Tamper {
                     self.calls.remove(&id);
                 }
             }
+            // As requests: those that are streams, and all of them.
+            Mutant::GrantsOnReceipt if call.method == Method::Other => {
+                self.pass_answer(frame, out);
+            }
             Mutant::GrantsOnReceipt | Mutant::BuffersRequests => {
                 call.request.grant(std::mem::take(&mut frame.window));
                 self.pass_answer(frame, out);

@@ -61,9 +61,10 @@ impl Tamper {
                 out.up.push(granted(id, UNEARNED));
                 self.pass_call(frame, out);
             }
-            Mutant::GrantsOnReceipt | Mutant::BuffersRequests if !reset => {
+            Mutant::GrantsOnReceipt if !reset && call.method != Method::Other => {
                 self.spool_call(frame, out);
             }
+            Mutant::BuffersRequests if !reset => self.spool_call(frame, out),
             Mutant::BuffersResponses if !reset => {
                 call.response.grant(std::mem::take(&mut frame.window));
                 self.pass_call(frame, out);
