@@ -7,7 +7,6 @@ mod conformance;
 mod containers;
 mod controls;
 mod demo;
-mod docker;
 mod ledger;
 mod lockfile;
 mod proves;

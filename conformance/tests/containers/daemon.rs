@@ -35,7 +35,6 @@ pub(crate) fn run(test: impl Future<Output = Result<()>>) {
             (Ok(()), _) => {}
             (Err(error), None) => {
                 println!("skipped: no Docker daemon answers: {error:#}");
-                println!("`cargo xtask containers` knows how to ask an old one");
                 return;
             }
             (Err(error), Some(_)) => panic!("no Docker daemon answers: {error:#}"),

@@ -1,9 +1,11 @@
 //! Networks of the daemon's, whose links are cut and mended.
 //!
 //! What a cut is, seen from inside: `network disconnect` takes the interface out of the container, with its address and
-//! its routes. Sockets of that address stay open and get no error: what they send finds no route, and TCP sends
-//! it again later, as it does where packets are lost. The other end gets no answers, not even to ARP. With the
-//! same address given back, connections go on with the next retransmission.
+//! its routes. Sockets of that address stay open and get no error: what they send takes the default route over another
+//! network of the container's, where the daemon's rules drop it, and TCP sends it again later, as it does where
+//! packets are lost. The other end gets no answers, not even to ARP. With the same address given back, connections go
+//! on with the next retransmission. A connection that is opened meanwhile has an address of the other network, and
+//! stays unanswered after the cut too.
 
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -55,7 +57,7 @@ impl Network {
         let name = unique(what);
         let request = NetworkCreateRequest {
             name: name.clone(),
-            // Without a default route: what finds no interface must not take a way around.
+            // The daemon lets nothing pass between it and other networks, so there is no way around a cut.
             internal: Some(true),
             labels: Some([(LABEL.to_owned(), run_name())].into()),
             ipam: ipam.map(|config| Ipam {

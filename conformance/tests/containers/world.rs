@@ -1,8 +1,8 @@
 //! One test's gateway, two instances and client, each in a container of its own, on three networks.
 //!
 //! - `front`: the client and the gateway. `back`: the gateway and the instances. These are cut.
-//! - `side`: all of them, and this process, which tells client and instances what to do and hears what they see. It
-//!   is never cut. No call goes over it: everybody dials addresses of the other two, to which no route leads from it.
+//! - `side`: client, instances, and this process, which tells them what to do and hears what they see. It is never cut.
+//!   The gateway is not on it, so no call finds a way over it.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -27,6 +27,9 @@ const CLIENTS: u16 = 50_051;
 const TUNNELS: u16 = 50_052;
 /// Of requests and responses, per call, on both sides; it does not grow.
 const CALL_WINDOW: u32 = 80 * 1024;
+/// A dial while the gateway's network is not there goes out over another one, with an address of that one, and stays
+/// unanswered for good: it is given up early.
+const HANDSHAKE_MS: u32 = 2_000;
 /// What `grpcrouter gateway --help` says of B with these windows.
 const B: u64 = 240 * 1024;
 /// What the instance library gives to a handler at a time, and the agent's HTTP/2 and its server hold: the more of
@@ -83,6 +86,7 @@ impl World {
             &format!("--heartbeat-interval={heartbeat}"),
             &format!("--client-keepalive={keepalive}"),
             &format!("--call-window={CALL_WINDOW}"),
+            "--access-log",
         ];
         let client = [
             "/grpcrouter-subject",
@@ -97,13 +101,15 @@ impl World {
         let node = |what, network, address, command| {
             Node::start(&image, &side_network, what, network, address, command)
         };
-        let (gateway, client, library, agent) = tokio::try_join!(
-            node("gateway", &back, at_back, &gateway[..]),
+        // First the gateway, so that nobody's first dial is in vain. It leaves the network that it was made on.
+        let gateway = node("gateway", &back, at_back, &gateway[..]).await?;
+        front.connect(gateway.container.id(), at_front).await?;
+        side_network.disconnect(gateway.container.id()).await?;
+        let (client, library, agent) = tokio::try_join!(
             node("client", &front, front.address(), &client),
             node("library", &back, back.address(), &library),
             node("agent", &back, back.address(), &agent),
         )?;
-        front.connect(gateway.container.id(), at_front).await?;
         let mut world = Self {
             client,
             gateway,
@@ -117,9 +123,26 @@ impl World {
             _image: image,
         };
         for instance in 0..world.instances.len() {
-            world.registered(instance).await?;
+            if let Err(error) = world.registered(instance).await {
+                let log = world.log().await;
+                return Err(
+                    error.context(format!("{} does not get calls:\n{log}", ids()[instance]))
+                );
+            }
         }
         Ok(world)
+    }
+
+    /// What all processes have logged so far.
+    async fn log(&self) -> String {
+        let [library, agent] = &self.instances;
+        let mut log = String::new();
+        for node in [&self.gateway, library, agent, &self.client] {
+            let lines = node.container.stderr_to_vec().await.unwrap_or_default();
+            let lines = String::from_utf8_lossy(&lines);
+            log += &format!("{}:\n{lines}", node.address);
+        }
+        log
     }
 }
 
@@ -137,6 +160,7 @@ fn instance(id: &str, gateway: &str, side: &Side) -> String {
             call_window_max: CALL_WINDOW,
             backoff_ms: 100,
             backoff_max_ms: 500,
+            handshake_timeout_ms: HANDSHAKE_MS,
             ..SubjectSettings::default()
         }),
         instance: Some(SubjectInstance {
