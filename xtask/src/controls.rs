@@ -74,6 +74,15 @@ fn wrong(
     bare.chain(needless).collect()
 }
 
+/// The cases of a list.
+pub(crate) fn cases(list: &Path) -> Result<Vec<String>> {
+    Ok(read(list)?
+        .known
+        .into_iter()
+        .map(|line| line.case)
+        .collect())
+}
+
 fn read(list: &Path) -> Result<List> {
     let text = std::fs::read_to_string(list);
     let text = text.with_context(|| format!("cannot read {}", list.display()))?;
