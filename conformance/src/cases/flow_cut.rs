@@ -6,19 +6,18 @@ use anyhow::{Result, ensure};
 
 use crate::case::{Case, ROUTED};
 use crate::link::{Does, Way};
-use crate::pb::SubjectSettings;
 use crate::probe::Script;
 use crate::rig::Rig;
 use crate::run;
 use crate::stage::{Probed, Stage};
 
 use super::stall::{BESIDE, Upload, bounded, under_way};
-use super::{CLIENT_STREAM, UNARY, done, ok, same};
+use super::{CLIENT_STREAM, UNARY, done, heartbeats, ok, same};
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("ZB-7", ROUTED, run!(cut)).with(heartbeats),
+    Case::new("ZB-7", ROUTED, run!(cut)).with(heartbeats::<HEARTBEAT_MS>),
     Case::new("ZB-8", ROUTED, run!(arrives_in_a_partition)),
-    Case::new("T12", ROUTED, run!(lost)).with(heartbeats),
+    Case::new("T12", ROUTED, run!(lost)).with(heartbeats::<HEARTBEAT_MS>),
 ];
 
 /// Between two heartbeats. Twice as long is the limit, which a healed cut must keep to on a busy machine too.
@@ -26,13 +25,6 @@ const HEARTBEAT_MS: u32 = 1_000;
 
 const UNAVAILABLE: u32 = 14;
 const DEADLINE_EXCEEDED: u32 = 4;
-
-fn heartbeats() -> SubjectSettings {
-    SubjectSettings {
-        heartbeat_ms: HEARTBEAT_MS,
-        ..SubjectSettings::default()
-    }
-}
 
 /// Which link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -37,6 +37,7 @@ use anyhow::{Result, ensure};
 
 use crate::case::Case;
 use crate::client::Answer;
+use crate::pb::SubjectSettings;
 use crate::probe::side::{Counts, Watched};
 
 const UNARY: &str = "Unary";
@@ -81,6 +82,14 @@ pub fn all() -> impl Iterator<Item = &'static Case> {
 /// The implementation of a case; none where this suite has none.
 pub fn of(id: &str) -> Option<&'static Case> {
     all().find(|case| case.id == id)
+}
+
+/// Settings with so many milliseconds between two heartbeats.
+fn heartbeats<const MS: u32>() -> SubjectSettings {
+    SubjectSettings {
+        heartbeat_ms: MS,
+        ..SubjectSettings::default()
+    }
 }
 
 /// Something is as it must be.

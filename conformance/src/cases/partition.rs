@@ -10,14 +10,15 @@ use crate::pb::SubjectSettings;
 use crate::probe::{Script, payload};
 use crate::rig::Rig;
 use crate::run;
+use crate::stage::Probed;
 
-use super::{BIDI, SERVER_STREAM, done, ok, same};
+use super::{BIDI, SERVER_STREAM, done, heartbeats, ok, same};
 
 pub(super) const CASES: &[Case] = &[
     Case::new("T11", AT_GATEWAY, run!(client_lost)).with(keepalive),
-    Case::new("T13", ROUTED, run!(one_way)).with(both_limits),
+    Case::new("T13", ROUTED, run!(one_way)).with(heartbeats::<LIMIT_MS>),
     Case::new("T15", ROUTED, run!(jitter)).within(Duration::from_secs(90)),
-    Case::new("T16", ROUTED, run!(crawls)).with(slow_heartbeats),
+    Case::new("T16", ROUTED, run!(crawls)).with(heartbeats::<HEARTBEAT_MS>),
 ];
 
 const UNAVAILABLE: u32 = 14;
@@ -32,21 +33,7 @@ fn keepalive() -> SubjectSettings {
     }
 }
 
-fn both_limits() -> SubjectSettings {
-    SubjectSettings {
-        heartbeat_ms: LIMIT_MS,
-        ..SubjectSettings::default()
-    }
-}
-
 const HEARTBEAT_MS: u32 = 1_000;
-
-fn slow_heartbeats() -> SubjectSettings {
-    SubjectSettings {
-        heartbeat_ms: HEARTBEAT_MS,
-        ..SubjectSettings::default()
-    }
-}
 
 /// The two limits of a silence, and a little more.
 const SILENCE: Duration = Duration::from_millis(2 * LIMIT_MS as u64 + 100);
@@ -134,24 +121,11 @@ async fn crawls(rig: Rig) -> Result<()> {
     call.handler.started().await?;
     // A frame of some 60 bytes takes more than half a second, and a heartbeat a quarter of one.
     stage.tunnel.set(Way::There, Does::Drip(1, 10));
-    let tunnel = &stage.tunnel;
-    let before = tunnel.passed();
-    call.send(b"slow").await?;
-    let back = call.exchange.message().await?;
-    same(
-        "the echo",
-        back.map(|message| message.bytes),
-        Some("slow".into()),
-    )?;
+    let before = stage.tunnel.passed();
+    echoed(&mut call, "slow").await?;
     let there = stage.tunnel.passed()[0] - before[0];
     ensure!(there >= 10, "only {there} bytes went over the slow link");
-    call.send(b"once more").await?;
-    let back = call.exchange.message().await?;
-    same(
-        "the echo",
-        back.map(|message| message.bytes),
-        Some("once more".into()),
-    )?;
+    echoed(&mut call, "once more").await?;
     // One byte in more than two intervals.
     let slower = Does::Drip(1, u64::from(HEARTBEAT_MS) * 3);
     stage.tunnel.set(Way::Both, slower);
@@ -163,4 +137,11 @@ async fn crawls(rig: Rig) -> Result<()> {
     same("reason", answer.reason(), "instance-lost")?;
     call.handler.cancelled().await?;
     Ok(())
+}
+
+async fn echoed(call: &mut Probed, message: &'static str) -> Result<()> {
+    call.send(message.as_bytes()).await?;
+    let back = call.exchange.message().await?;
+    let back = back.map(|message| message.bytes);
+    same("the echo", back, Some(message.into()))
 }

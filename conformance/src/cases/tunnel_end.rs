@@ -16,10 +16,10 @@ use crate::tunnel::flags;
 use crate::tunnel::tap::{self, Seen};
 use crate::wait::{LIMIT, within};
 
-use super::{BIDI, UNARY, ok, same};
+use super::{BIDI, UNARY, heartbeats, ok, same};
 
 pub(super) const CASES: &[Case] = &[
-    Case::new("T5", ROUTED, run!(silent)).with(heartbeats),
+    Case::new("T5", ROUTED, run!(silent)).with(heartbeats::<HEARTBEAT_MS>),
     Case::new("T6", ROUTED, run!(instance_drains)),
     Case::new("T7", AT_GATEWAY, run!(gateway_drains)).alone(),
     Case::new("T14", INSTANCE, run!(flaps)).with(dials_at_once),
@@ -29,13 +29,6 @@ const UNAVAILABLE: u32 = 14;
 
 /// Between two heartbeats.
 const HEARTBEAT_MS: u32 = 500;
-
-fn heartbeats() -> SubjectSettings {
-    SubjectSettings {
-        heartbeat_ms: HEARTBEAT_MS,
-        ..SubjectSettings::default()
-    }
-}
 
 /// A tunnel lives while it is busy, and is over when it is silent.
 async fn silent(rig: Rig) -> Result<()> {

@@ -3,57 +3,16 @@
 //!
 //! All else passes byte by byte, so that windows and frames stay between client and gateway.
 
-use std::net::{Ipv4Addr, SocketAddr};
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::net::TcpStream;
 
 use crate::client::wire::{END_HEADERS, FrameReader, PREFACE, frame, kind};
 
 /// Flags of HEADERS that put something before the block: PADDED and PRIORITY.
 const BEFORE_THE_BLOCK: u8 = 0x28;
 
-/// A proxy before a gateway's port for clients.
-#[derive(Debug)]
-pub struct Front {
-    addr: SocketAddr,
-    task: JoinHandle<()>,
-}
-
-impl Front {
-    /// Takes connections for this gateway.
-    ///
-    /// # Errors
-    /// Where no port is free.
-    pub async fn before(gateway: SocketAddr) -> std::io::Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let addr = listener.local_addr()?;
-        let task = tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                // How a connection ends is told to both of its ends.
-                tokio::spawn(connection(socket, gateway));
-            }
-        });
-        Ok(Self { addr, task })
-    }
-
-    /// Where clients connect.
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-}
-
-impl Drop for Front {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-async fn connection(client: TcpStream, gateway: SocketAddr) -> std::io::Result<()> {
-    let gateway = TcpStream::connect(gateway).await?;
-    client.set_nodelay(true)?;
-    gateway.set_nodelay(true)?;
+/// One connection, to its end.
+pub(super) async fn connection(client: TcpStream, gateway: TcpStream) -> std::io::Result<()> {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_gateway, mut to_gateway) = gateway.into_split();
     let there = async {

@@ -1,7 +1,7 @@
 //! Implementations that are broken on purpose, each in one way: what the suite must find.
 //!
 //! A mutant is a whole implementation with a [`Relay`] between its gateway and its instances that changes
-//! frames on their way, or with a [`Front`] between clients and its gateway. Everything else of it is right, so that it
+//! frames on their way, or with a [`Hop`] between clients and its gateway. Everything else of it is right, so that it
 //! fails what it is broken for.
 //!
 //! What it does must not depend on time, nor on how bytes are cut into frames: it decides by what a call is, so that it
@@ -12,6 +12,7 @@ mod content;
 mod edit;
 mod flags;
 mod front;
+mod hop;
 mod ids;
 mod messages;
 mod queue;
@@ -20,8 +21,7 @@ mod request;
 mod spool;
 mod tamper;
 
-pub use front::Front;
-pub use queue::Queue;
+pub use hop::Hop;
 pub use relay::Relay;
 pub use tamper::{Frames, Tamper};
 

@@ -7,13 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{End, LINE_MAX, Open, Report};
+use super::{End, Lines, Open, Report};
 use crate::clock;
 use crate::probe::side::Amount;
 use crate::wait::within;
@@ -177,14 +177,9 @@ impl Board {
 }
 
 async fn read_reports(read: OwnedReadHalf, board: &Board) -> Result<()> {
-    let mut lines = BufReader::new(read);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let mut limited = (&mut lines).take(LINE_MAX);
-        if limited.read_until(b'\n', &mut line).await? == 0 {
-            return Ok(());
-        }
-        board.take(serde_json::from_slice(&line)?);
+    let mut lines = Lines::new(read);
+    while let Some(report) = lines.next().await? {
+        board.take(report);
     }
+    Ok(())
 }

@@ -10,12 +10,41 @@ pub mod command;
 mod exchange;
 pub mod obey;
 
+use anyhow::Result;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::net::tcp::OwnedReadHalf;
 
 use crate::probe::side::Amount;
 
 /// The longest line, in bytes: a script is the longest part of one, and those of cases are short.
 const LINE_MAX: u64 = 1 << 16;
+
+/// One end's lines, as the other reads them.
+struct Lines {
+    from: BufReader<OwnedReadHalf>,
+    line: Vec<u8>,
+}
+
+impl Lines {
+    fn new(from: OwnedReadHalf) -> Self {
+        Self {
+            from: BufReader::new(from),
+            line: Vec::new(),
+        }
+    }
+
+    /// The next one; none at the end.
+    async fn next<T: DeserializeOwned>(&mut self) -> Result<Option<T>> {
+        self.line.clear();
+        let mut limited = (&mut self.from).take(LINE_MAX);
+        match limited.read_until(b'\n', &mut self.line).await? {
+            0 => Ok(None),
+            _ => Ok(Some(serde_json::from_slice(&self.line)?)),
+        }
+    }
+}
 
 /// From the suite to the client: a call to make.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use h2::Ping;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use super::exchange::{self, Reports};
-use super::{End, LINE_MAX, Open, Report};
+use super::{End, Lines, Open, Report};
 use crate::client::Client;
 use crate::clock;
 
@@ -65,17 +65,12 @@ struct Caller {
 
 impl Caller {
     async fn orders(&mut self, read: OwnedReadHalf) -> Result<()> {
-        let mut lines = BufReader::new(read);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            let mut limited = (&mut lines).take(LINE_MAX);
-            if limited.read_until(b'\n', &mut line).await? == 0 {
-                return Ok(());
-            }
+        let mut lines = Lines::new(read);
+        while let Some(open) = lines.next().await? {
             while self.calls.try_join_next().is_some() {}
-            self.open(serde_json::from_slice(&line)?).await;
+            self.open(open).await;
         }
+        Ok(())
     }
 
     async fn open(&mut self, open: Open) {

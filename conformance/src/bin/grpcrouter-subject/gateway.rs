@@ -1,7 +1,7 @@
 //! The gateway.
 
 use grpcrouter::{Clock, Gateway, Listener, TcpListener};
-use grpcrouter_conformance::mutant::{Front, Mutant, Queue, Relay};
+use grpcrouter_conformance::mutant::{Hop, Mutant, Relay};
 use grpcrouter_conformance::pb::{SubjectReply, SubjectRequest};
 
 use crate::life::{CUT_OFF, End};
@@ -31,30 +31,20 @@ pub(crate) async fn run(
     let (clients, tunnels) = (bind().await?, bind().await?);
     let addr = |listener: &TcpListener| listener.local_addr().map_err(|error| error.to_string());
     let (mut client_addr, mut tunnel_addr) = (addr(&clients)?, addr(&tunnels)?);
-    let front = match args.mutant {
-        Some(Mutant::LowersKeys) => {
-            let front = Front::before(client_addr).await;
-            let front = front.map_err(|error| format!("no proxy: {error}"))?;
-            client_addr = front.addr();
-            Some(front)
-        }
-        _ => None,
+    let hop = match args.mutant {
+        Some(mutant) => Hop::before(client_addr, mutant).await,
+        None => Ok(None),
     };
+    let hop = hop.map_err(|error| format!("no hop: {error}"))?;
+    if let Some(hop) = &hop {
+        client_addr = hop.addr();
+    }
     let relay = match args.mutant {
-        Some(mutant) if front.is_none() => {
+        Some(mutant) if hop.is_none() => {
             let relay = Relay::before(tunnel_addr, mutant).await;
             let relay = relay.map_err(|error| format!("no relay: {error}"))?;
             tunnel_addr = relay.addr();
             Some(relay)
-        }
-        _ => None,
-    };
-    let queue = match args.mutant {
-        Some(Mutant::QueuesAnswers) => {
-            let queue = Queue::before(client_addr).await;
-            let queue = queue.map_err(|error| format!("no queue: {error}"))?;
-            client_addr = queue.addr();
-            Some(queue)
         }
         _ => None,
     };
@@ -90,7 +80,7 @@ pub(crate) async fn run(
         left = gateway.drain() => left,
         () = end.forced() => return Ok(CUT_OFF),
     };
-    drop((front, relay, queue));
+    drop((hop, relay));
     Ok(if left == 0 { 0 } else { CUT_OFF })
 }
 
