@@ -17,8 +17,8 @@ direction, beyond the reader's own window. It does not depend on the length of m
   requests:   client window + 16KiB (kept for a second try) + call window + 64KiB (send buffer)
   responses:  64KiB (agent's window) + 32KiB (a piece) + call window + 64KiB (send buffer)
 With the defaults B is 245760 bytes, or 1212416 once call windows have grown to --call-window-max,
-which needs a round trip of 2 ms or more. The gateway logs B when it starts, counted with its own
-windows. For responses that is exact; the call window of requests is what the agent announces, by
+which needs a round trip of 2 ms or more. The gateway says B when it starts, counted with its own
+windows: both in its log, the larger one as `bound=` in the ready line. For responses that is exact; the call window of requests is what the agent announces, by
 --call-window and --call-window-max of its own, so B holds for requests where those are no larger.";
 
 /// Run a gateway.
@@ -170,7 +170,8 @@ pub(crate) async fn run(mut args: GatewayArgs) -> Result<(), Failure> {
     tokio::spawn(serving);
     // Whoever reads the line may send the signal at once.
     let mut stop = Stop::listen();
-    println!("ready client={client_addr} tunnel={tunnel_addr}");
+    let bound = bound.grown;
+    println!("ready client={client_addr} tunnel={tunnel_addr} bound={bound}");
     stop.asked().await;
     let left = tokio::select! {
         biased;

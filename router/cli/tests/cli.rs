@@ -22,10 +22,7 @@ async fn a_gateway_says_where_it_listens_and_stops_with_0() {
         "127.0.0.1:0",
     ]);
     let ready = gateway.line().await;
-    let (client, tunnel) = ready
-        .strip_prefix("ready client=")
-        .and_then(|rest| rest.split_once(" tunnel="))
-        .expect(&ready);
+    let [client, tunnel, bound] = parts(&ready);
     assert!(
         client.starts_with("127.0.0.1:") && !client.ends_with(":0"),
         "{ready}"
@@ -34,6 +31,7 @@ async fn a_gateway_says_where_it_listens_and_stops_with_0() {
         tunnel.starts_with("127.0.0.1:") && tunnel != client,
         "{ready}"
     );
+    assert_eq!(bound, "1212416", "B with call windows grown: {ready}");
     // At once: whoever reads the line may send the signal.
     gateway.terminate().await;
     let end = gateway.end().await;
@@ -468,12 +466,18 @@ async fn gateway(more: &[&str]) -> (Process, String, String) {
     let args = [&["gateway", "--listen", "127.0.0.1:0"], more].concat();
     let mut gateway = Process::start(&args);
     let ready = gateway.line().await;
-    let addrs = ready
-        .strip_prefix("ready client=")
-        .and_then(|rest| rest.split_once(" tunnel="))
-        .expect(&ready);
-    let (client, tunnel) = (addrs.0.to_owned(), addrs.1.to_owned());
+    let [client, tunnel, _] = parts(&ready).map(str::to_owned);
     (gateway, client, tunnel)
+}
+
+/// Both addresses and the bound that a gateway's ready line names.
+fn parts(ready: &str) -> [&str; 3] {
+    let words: Vec<&str> = ready.split(' ').collect();
+    let ["ready", client, tunnel, bound] = words[..] else {
+        panic!("{ready}");
+    };
+    let named = [("client=", client), ("tunnel=", tunnel), ("bound=", bound)];
+    named.map(|(name, word)| word.strip_prefix(name).expect(ready))
 }
 
 /// An agent with a server that is down.

@@ -1,6 +1,6 @@
 //! Who is registered: the core's registry behind a lock, and those who watch it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use grpcrouter_core::registry::{
     Choice, Filter, Identity, InvalidRegistration, Key, Load, PickError, Picked, RegisterError,
@@ -14,6 +14,7 @@ use crate::status::Code;
 use crate::tunnel::Link;
 
 use super::backlog::{Backlog, Watcher};
+use super::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A registered instance's tunnel.
 pub(super) type TunnelLink = Arc<Link<Gateway>>;

@@ -14,6 +14,8 @@ mod inflow;
 mod listen;
 mod mount;
 mod open;
+#[cfg(test)]
+mod races;
 mod reflection;
 mod register;
 mod relay;
@@ -22,7 +24,7 @@ mod respond;
 mod router;
 mod routing;
 
-use std::sync::Arc;
+use std::sync::{self, Arc};
 
 use arc_swap::ArcSwap;
 use grpcrouter_core::routing::{Routes, ServiceRoutes};
