@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::ci::Tally;
+use crate::judged;
 use crate::ledger::{self, Case, Level};
 use crate::proves::{self, Proof, TestName};
 use crate::results::{Outcome, Results, TestResult};
@@ -20,6 +21,9 @@ pub(crate) struct Args {
     #[arg(long)]
     json: bool,
 }
+
+/// Where it stands what the conformance suite is run against.
+const MATRIX: &str = "conformance/matrix.toml";
 
 /// Where a case stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -204,6 +208,16 @@ fn row(case: Case, proofs: &[Proof], results: &Results) -> Row {
             last,
         });
     }
+    let judged = results.suites.get(judged::SUITE).into_iter().flatten();
+    tests.extend(judged.filter(|it| it.name == case.id).map(|it| Shown {
+        test: it.program.clone(),
+        place: MATRIX.to_owned(),
+        last: match it.outcome {
+            Outcome::Ok => "ok",
+            Outcome::Failed => "FAILED",
+            Outcome::Ignored => "not run",
+        },
+    }));
     let any = |last| tests.iter().any(|test| test.last == last);
     let standing = match () {
         () if any("ok") && !any("FAILED") => Standing::Proven,
@@ -223,13 +237,8 @@ mod tests {
     use super::*;
     use crate::ledger::{Arm, Group};
 
-    fn standing(
-        claimed: bool,
-        outcomes: &[(&str, Outcome)],
-        absent: bool,
-        test: TestName,
-    ) -> Standing {
-        let case = Case {
+    fn case(claimed: bool) -> Case {
+        Case {
             id: "K1".into(),
             group: Group::Kinds,
             level: Level::Required,
@@ -237,7 +246,15 @@ mod tests {
             title: "a -> b".into(),
             claimed,
             apart: None,
-        };
+        }
+    }
+
+    fn standing(
+        claimed: bool,
+        outcomes: &[(&str, Outcome)],
+        absent: bool,
+        test: TestName,
+    ) -> Standing {
         let proof = Proof {
             ids: vec!["K1".into()],
             test,
@@ -253,7 +270,7 @@ mod tests {
         if absent {
             results.absent.insert("grpcio".into(), "python3".into());
         }
-        row(case, &[proof], &results).standing
+        row(case(claimed), &[proof], &results).standing
     }
 
     fn rust() -> TestName {
@@ -282,6 +299,27 @@ mod tests {
             Standing::NotProven
         );
         assert_eq!(standing(false, &[], false, rust()), Standing::Open);
+    }
+
+    #[test]
+    fn what_the_conformance_suite_says_counts_as_a_test() {
+        let standing = |id: &str, outcomes: &[Outcome]| {
+            let judged = outcomes.iter().map(|outcome| TestResult {
+                program: "conformance: gateway".into(),
+                name: id.into(),
+                outcome: *outcome,
+            });
+            let mut results = Results::default();
+            results
+                .suites
+                .insert(judged::SUITE.into(), judged.collect());
+            row(case(true), &[], &results).standing
+        };
+        assert_eq!(standing("K1", &[Outcome::Ok]), Standing::Proven);
+        assert_eq!(standing("K1", &[Outcome::Ignored]), Standing::NotProven);
+        let differ = [Outcome::Ok, Outcome::Failed];
+        assert_eq!(standing("K1", &differ), Standing::NotProven);
+        assert_eq!(standing("K2", &[Outcome::Ok]), Standing::NotProven);
     }
 
     #[test]

@@ -13,6 +13,8 @@ use serde::Deserialize;
 use crate::ci::Tally;
 use crate::containers;
 use crate::controls;
+use crate::judged;
+use crate::results::Results;
 use crate::shell;
 use crate::workspace::Workspace;
 
@@ -128,17 +130,25 @@ fn all(workspace: &Workspace, programs: &Programs<'_>, only: &str, quick: bool) 
         run.cases.extend(KINDS.map(str::to_owned));
     }
     let mut written = Vec::new();
+    let mut judged = Vec::new();
     for run in &runs {
         let report = reports.join(file_name(run));
+        let own = run.is_own();
         let run = &run.with_python(python.as_deref());
         match one(workspace, programs, run, &report) {
             Ok(last) => {
                 println!("{:<30} {last}", run.name);
+                if own {
+                    judged.extend(judged::results(&report)?);
+                }
                 written.push(report);
                 tally.passed += 1;
             }
             Err(error) => tally.failures.push(format!("{error:#}")),
         }
+    }
+    if only.is_empty() {
+        Results::store(workspace, judged::SUITE, &judged)?;
     }
     for outcome in side_by_side(&broken, |run| {
         one(workspace, programs, run, &reports.join(file_name(run)))
@@ -193,6 +203,19 @@ fn environment(workspace: &Workspace) -> Result<Option<PathBuf>> {
 }
 
 impl Run {
+    /// Whether it is of this project's own gateway, instance or agent, as they are, in the tunnel.
+    fn is_own(&self) -> bool {
+        let commands = [
+            &self.gateway,
+            &self.gateway_cmd,
+            &self.instance,
+            &self.instance_cmd,
+        ];
+        let mut commands = commands.into_iter().flatten();
+        let own = commands.all(|command| command.starts_with("{subject} "));
+        own && self.known.is_none() && self.role != "direct"
+    }
+
     /// The same with the Python of the environment.
     fn with_python(&self, python: Option<&Path>) -> Self {
         let fill = |command: &Option<String>| {

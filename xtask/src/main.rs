@@ -7,6 +7,7 @@ mod conformance;
 mod containers;
 mod controls;
 mod demo;
+mod judged;
 mod ledger;
 mod lockfile;
 mod proves;
