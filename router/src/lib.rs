@@ -44,7 +44,7 @@ pub use instance::{Backoff, Instance, InstanceConfig, InstanceError, InstanceHan
 pub use net::{
     BoxFuture, BoxIo, Dialer, InvalidTarget, Io, Listener, Target, TcpDialer, TcpListener,
 };
-pub use status::{Code, GatewayStatus, INSTANCE, REASON, Reason};
+pub use status::{Code, GatewayStatus, INSTANCE, REASON, Reason, WAIT_FOR_READY};
 
 /// The README's examples are compiled as documentation tests.
 #[cfg(doctest)]

@@ -13,6 +13,9 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 pub const REASON: HeaderName = HeaderName::from_static("grpcrouter-reason");
 /// The header by which a client names the instance that it wants.
 pub const INSTANCE: HeaderName = HeaderName::from_static("grpcrouter-instance");
+/// The header by which a client says `true` where its call is to wait for an instance, instead of failing while none
+/// takes it.
+pub const WAIT_FOR_READY: HeaderName = HeaderName::from_static("grpcrouter-wait-for-ready");
 
 /// gRPC's status codes.
 #[allow(missing_docs, reason = "named as in gRPC")]

@@ -1,4 +1,4 @@
-//! R2, R4-R8: where calls go, and what is said where they cannot.
+//! R2, R4-R8, R6w: where calls go, and what is said where they cannot.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use crate::clock;
 use crate::probe::Script;
 use crate::rig::Rig;
 use crate::run;
+use crate::wait::{LIMIT, within};
 
 use super::{UNARY, same};
 
@@ -18,12 +19,14 @@ pub(super) const CASES: &[Case] = &[
     Case::new("R4", AT_GATEWAY, run!(nobody_for_a_key)),
     Case::new("R5", AT_GATEWAY, run!(unknown_service)).alone(),
     Case::new("R6", AT_GATEWAY, run!(nobody_at_all)).alone(),
+    Case::new("R6w", AT_GATEWAY, run!(waits_for_one)).alone(),
     Case::new("R7", CALLS, run!(timeouts)),
     Case::new("R8", CALLS, run!(time_left)),
 ];
 
 const UNIMPLEMENTED: u32 = 12;
 const UNAVAILABLE: u32 = 14;
+const DEADLINE: u32 = 4;
 
 async fn unknown_method(rig: Rig) -> Result<()> {
     let mut stage = rig.stage().await?;
@@ -75,6 +78,40 @@ async fn nobody_at_all(rig: Rig) -> Result<()> {
         .await??;
     same("status", answer.status()?, UNAVAILABLE)?;
     same("reason", answer.reason(), "no-instance")
+}
+
+/// A call that asked to wait has its answer from whoever comes, and where nobody does it waits for all of its time.
+async fn waits_for_one(rig: Rig) -> Result<()> {
+    let mut gone = rig.stage().await?;
+    gone.sibling().await?;
+    gone.instance.kill().await?;
+    let client = rig.client().await?;
+    let plain = || Call::new(crate::probe::path(UNARY));
+    let lost = async {
+        while client.unary(plain(), b"").await?.reason() != "no-instance" {
+            tokio::task::yield_now().await;
+        }
+        anyhow::Ok(())
+    };
+    within("the end of the only instance", LIMIT, lost).await??;
+
+    let time = Duration::from_millis(500);
+    let asked = |call: Call| call.header("grpcrouter-wait-for-ready", "true");
+    let from = clock::now();
+    let answer = client.unary(asked(plain()).timeout(time), b"").await?;
+    let took = clock::now() - from;
+    same("status where nobody comes", answer.status()?, DEADLINE)?;
+    same("reason", answer.reason(), "deadline")?;
+    ensure!(took >= time, "it had {time:?}, and was answered after {took:?}");
+
+    let (call, handler) = gone.unbound(UNARY, &Script::new().read_all());
+    let mut waiting = client.open(asked(call).build()?, false).await?;
+    waiting.send(b"x").await?;
+    waiting.half_close();
+    let mut next = rig.stage().await?;
+    let answer = waiting.answer().await?;
+    same("status once somebody came", answer.status()?, 0)?;
+    same("runs of its handler", next.runs(&handler).await?, 1)
 }
 
 async fn timeouts(rig: Rig) -> Result<()> {

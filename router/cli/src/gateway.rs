@@ -78,6 +78,13 @@ struct LimitArgs {
     /// Calls at once on a client connection.
     #[arg(long, value_name = "N", default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..))]
     max_streams: u32,
+    /// Calls at once that wait for an instance, because their clients asked with
+    /// `grpcrouter-wait-for-ready: true`.
+    #[arg(long, value_name = "N", default_value_t = 1_024)]
+    max_waiting: u32,
+    /// How long such a call may wait that has no deadline.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = args::time)]
+    wait_timeout: Duration,
     /// Connections at once on each port.
     #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..))]
     max_connections: u32,
@@ -212,6 +219,8 @@ fn config(args: GatewayArgs) -> GatewayConfig {
         max_connections_per_ip: limits.max_connections_per_ip as usize,
         client_keepalive: args.client_keepalive,
         drain_timeout: args.drain_timeout,
+        max_waiting: limits.max_waiting as usize,
+        wait_timeout: limits.wait_timeout,
         gateways: args.gateways,
         access_log: args.access_log,
         ..GatewayConfig::default()

@@ -46,6 +46,11 @@ pub struct GatewayConfig {
     pub client_keepalive: Duration,
     /// How long running calls may take to finish once the gateway drains. 30 s.
     pub drain_timeout: Duration,
+    /// Calls that may wait for an instance at once, each because its client asked with
+    /// [`WAIT_FOR_READY`](crate::WAIT_FOR_READY). 1,024; 0: none. Each holds its metadata and what its client window lets come.
+    pub max_waiting: usize,
+    /// How long one without a deadline may wait. 60 s.
+    pub wait_timeout: Duration,
     /// Other gateways that instances may dial too; told to each in its acknowledgement.
     pub gateways: Vec<String>,
     /// One line a call, through tracing's target `grpcrouter::access`.
@@ -69,6 +74,8 @@ impl Default for GatewayConfig {
             preface_timeout: Duration::from_secs(5),
             client_keepalive: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),
+            max_waiting: 1_024,
+            wait_timeout: Duration::from_secs(60),
             gateways: Vec::new(),
             access_log: false,
             seed: fastrand::u64(..),

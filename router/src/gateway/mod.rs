@@ -23,6 +23,7 @@ mod request;
 mod respond;
 mod router;
 mod routing;
+mod waiting;
 
 use std::sync::{self, Arc};
 
@@ -44,6 +45,7 @@ pub use router::{RouterService, ServiceRouter};
 use descriptors::Descriptors;
 use directory::Directory;
 use listen::Serves;
+use waiting::Places;
 
 /// A gateway. Cheap to clone; every clone is the same gateway.
 ///
@@ -76,6 +78,8 @@ struct Shared {
     routes: ArcSwap<Routes>,
     descriptors: Descriptors,
     gauges: Gauges,
+    /// Of calls that wait for an instance.
+    waiting: Places,
     /// Whether the gateway drains.
     drain: watch::Sender<bool>,
 }
@@ -94,6 +98,7 @@ impl Gateway {
         let descriptors = Descriptors::new(config.descriptors.clone());
         let drain = watch::Sender::new(false);
         let gauges = Gauges::default();
+        let waiting = Places::new(config.max_waiting);
         Self {
             shared: Arc::new(Shared {
                 config,
@@ -102,6 +107,7 @@ impl Gateway {
                 routes,
                 descriptors,
                 gauges,
+                waiting,
                 drain,
             }),
         }

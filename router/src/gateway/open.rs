@@ -15,7 +15,7 @@ use http::request::Parts;
 use crate::status::{Code, GatewayStatus, Reason};
 use crate::tunnel::{Call, Taken};
 
-use super::Shared;
+use super::{Shared, waiting};
 use super::access::Access;
 use super::directory::TunnelLink;
 use super::inflow::{Cut, Inflow, Source};
@@ -103,7 +103,24 @@ impl<S: Source> Opening<'_, S> {
                 },
                 excluded: tried.as_ref().map(|(key, _)| *key),
             };
-            let picked = match self.shared.directory.pick(wanted) {
+            let mut picked = self.shared.directory.pick(wanted);
+            if let Err(error) = picked
+                && self.ingress.waits
+                && tried.is_none()
+            {
+                let (request, data) = (&mut *self.request, &mut data);
+                let waiting = waiting::wait(
+                    self.shared,
+                    wanted,
+                    error,
+                    deadline,
+                    request,
+                    data,
+                    &mut is_gone,
+                );
+                picked = waiting.await?;
+            }
+            let picked = match picked {
                 Ok(picked) => picked,
                 Err(error) => {
                     let first =

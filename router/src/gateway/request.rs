@@ -10,7 +10,7 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderValue, Method, StatusCode};
 
-use crate::status::{Code, GatewayStatus, INSTANCE, Reason};
+use crate::status::{Code, GatewayStatus, INSTANCE, Reason, WAIT_FOR_READY};
 
 use super::routing::Routing;
 
@@ -29,6 +29,8 @@ pub(super) struct Ingress<'a> {
     pub(super) content_type: Option<&'a HeaderValue>,
     /// The instance that the client named.
     pub(super) pinned: Option<&'a str>,
+    /// Whether the call is to wait while no instance takes it.
+    pub(super) waits: bool,
 }
 
 /// Why a request goes nowhere.
@@ -70,6 +72,7 @@ impl<'a> Ingress<'a> {
             timeout: timeout(parts)?,
             content_type,
             pinned: pinned(parts)?,
+            waits: waits(parts)?,
         })
     }
 }
@@ -109,6 +112,17 @@ fn pinned(parts: &Parts) -> Result<Option<&str>, Refusal> {
         Ok(id) if InstanceId::is_valid(id) => Ok(Some(id)),
         _ => {
             let message = "grpcrouter-instance is no id: 1 to 128 of A-Z a-z 0-9 . _ : -";
+            Err(refuse(Code::InvalidArgument, Reason::BadRequest, message))
+        }
+    }
+}
+
+fn waits(parts: &Parts) -> Result<bool, Refusal> {
+    match parts.headers.get(WAIT_FOR_READY).map(HeaderValue::as_bytes) {
+        None | Some(b"false") => Ok(false),
+        Some(b"true") => Ok(true),
+        Some(_) => {
+            let message = "grpcrouter-wait-for-ready is true or false";
             Err(refuse(Code::InvalidArgument, Reason::BadRequest, message))
         }
     }

@@ -49,3 +49,4 @@ mod shares;
 mod status;
 mod support;
 mod unsent;
+mod waiting;

@@ -1,0 +1,119 @@
+//! Calls that wait for an instance, because their clients asked for that.
+
+use std::time::Duration;
+
+use grpcrouter::{Clock, GatewayConfig};
+use http::Request;
+
+use super::support::client::{Answer, Client, Exchange, request};
+use super::support::handler::Handler;
+use super::support::world::World;
+use super::support::until;
+
+fn waiting() -> Request<()> {
+    with("grpcrouter-wait-for-ready", "true", request("Echo"))
+}
+
+fn with(name: &'static str, value: &'static str, mut request: Request<()>) -> Request<()> {
+    let value = value.parse().expect("a value");
+    request.headers_mut().insert(name, value);
+    request
+}
+
+/// Begins a call that waits, and sends its only message.
+async fn begin(client: &Client, request: Request<()>, message: &[u8]) -> Exchange {
+    let mut call = client.open(request).await;
+    call.send(message).await;
+    call.half_close();
+    call
+}
+
+async fn made(client: &Client, request: Request<()>) -> Answer {
+    begin(client, request, b"x").await.answer().await
+}
+
+fn assert_status(answer: &Answer, code: u32, reason: &str) {
+    assert_eq!(
+        (answer.status(), answer.reason()),
+        (code, reason),
+        "{answer:?}"
+    );
+}
+
+/// Proves: R6w
+#[tokio::test]
+async fn a_call_that_waits_is_taken_by_the_next_instance_or_ends_at_its_deadline() {
+    let world = World::start().await;
+    let client = world.client().await;
+    let clock = Clock::start();
+    let from = clock.now();
+    let answer = made(&client, with("grpc-timeout", "200m", waiting())).await;
+    assert_status(&answer, 4, "deadline");
+    assert!(clock.now() - from >= Duration::from_millis(200));
+
+    let call = begin(&client, with("grpc-timeout", "1M", waiting()), b"hello").await;
+    until("the call waits", || world.gateway.gauges().calls.get() == 1).await;
+    // Another service's instances are no reason to end it.
+    let mut config = world.config("other");
+    config.services = vec!["test.Other".into()];
+    world.instance_with(config, Handler::echo()).await;
+    world.instance("a", Handler::echo()).await;
+    let answer = call.answer().await;
+    assert_eq!(answer.status(), 0, "{answer:?}");
+    assert_eq!(answer.messages, [&b"hello"[..]], "all that came meanwhile");
+    world.quiet().await;
+}
+
+#[tokio::test]
+async fn a_call_without_a_deadline_waits_as_long_as_the_gateway_lets_it() {
+    let wait_timeout = Duration::from_millis(100);
+    let world = World::with(GatewayConfig {
+        wait_timeout,
+        ..GatewayConfig::default()
+    });
+    let world = world.await;
+    let clock = Clock::start();
+    let from = clock.now();
+    let answer = made(&world.client().await, waiting()).await;
+    assert_status(&answer, 14, "no-instance");
+    assert!(clock.now() - from >= wait_timeout);
+    world.quiet().await;
+}
+
+#[tokio::test]
+async fn no_more_calls_wait_than_may_and_a_cancelled_one_makes_room() {
+    let world = World::with(GatewayConfig {
+        max_waiting: 1,
+        ..GatewayConfig::default()
+    });
+    let world = world.await;
+    let client = world.client().await;
+    let first = begin(&client, waiting(), b"x").await;
+    until("the call waits", || world.gateway.gauges().calls.get() == 1).await;
+    assert_status(&made(&client, waiting()).await, 14, "no-instance");
+    drop(first);
+    world.quiet().await;
+    let second = begin(&client, waiting(), b"x").await;
+    until("the call waits", || world.gateway.gauges().calls.get() == 1).await;
+    world.instance("a", Handler::echo()).await;
+    assert_eq!(second.answer().await.status(), 0);
+}
+
+#[tokio::test]
+async fn a_draining_gateway_lets_nobody_wait() {
+    let world = World::start().await;
+    let client = world.client().await;
+    let call = begin(&client, waiting(), b"x").await;
+    until("the call waits", || world.gateway.gauges().calls.get() == 1).await;
+    assert_eq!(world.gateway.drain().await, 0, "calls that did not finish");
+    assert_status(&call.answer().await, 14, "draining");
+}
+
+#[tokio::test]
+async fn what_is_neither_true_nor_false_is_the_clients_mistake() {
+    let world = World::start().await;
+    let client = world.client().await;
+    let ask = |value| with("grpcrouter-wait-for-ready", value, request("Echo"));
+    assert_status(&made(&client, ask("false")).await, 14, "no-instance");
+    assert_status(&made(&client, ask("yes")).await, 3, "bad-request");
+}
