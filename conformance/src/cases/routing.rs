@@ -102,7 +102,10 @@ async fn waits_for_one(rig: Rig) -> Result<()> {
     let took = clock::now() - from;
     same("status where nobody comes", answer.status()?, DEADLINE)?;
     same("reason", answer.reason(), "deadline")?;
-    ensure!(took >= time, "it had {time:?}, and was answered after {took:?}");
+    ensure!(
+        took >= time,
+        "it had {time:?}, and was answered after {took:?}"
+    );
 
     let (call, handler) = gone.unbound(UNARY, &Script::new().read_all());
     let mut waiting = client.open(asked(call).build()?, false).await?;

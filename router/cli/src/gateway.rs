@@ -1,15 +1,16 @@
 //! `grpcrouter gateway`.
 
-use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Args;
-use grpcrouter::{Clock, Gateway, GatewayConfig, Listener, TcpListener, TunnelConfig};
-use tracing::{info, warn};
+use grpcrouter::routing::Routes;
+use grpcrouter::{GatewayConfig, TunnelConfig};
+use tracing::{error, info, warn};
 
+use crate::ports::Ports;
 use crate::routes::{RouteArgs, names};
-use crate::{Failure, Stop, args, asked_twice};
+use crate::{Failure, Stop, args, asked_twice, block_on};
 
 const ABOUT_BOUND: &str = "\
 In-flight bound B: what a sender can have handed over that its reader has not taken, per call and
@@ -27,10 +28,13 @@ windows: both in its log, the larger one as `bound=` in the ready line. For resp
 pub(crate) struct GatewayArgs {
     /// Where clients call, as IP:PORT. Port 0 takes any free port.
     #[arg(long, value_name = "ADDR", value_parser = args::listen)]
-    listen: SocketAddr,
+    pub(crate) listen: SocketAddr,
     /// Where instances dial, as IP:PORT. Without it both use --listen, and whoever can call can register.
     #[arg(long, value_name = "ADDR", value_parser = args::listen)]
-    tunnel_listen: Option<SocketAddr>,
+    pub(crate) tunnel_listen: Option<SocketAddr>,
+    /// Threads, each with a share of the connections. Default: one for each core.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    threads: Option<u32>,
     /// How the gateway names itself to its instances.
     #[arg(long, value_name = "ID", default_value = "gateway")]
     gateway_id: String,
@@ -126,27 +130,42 @@ impl GatewayArgs {
 }
 
 /// Runs a gateway until it is told to stop, then drains it.
-pub(crate) async fn run(mut args: GatewayArgs) -> Result<(), Failure> {
+pub(crate) fn run(args: GatewayArgs) -> Result<(), Failure> {
     args.check()?;
     let loaded = args.routes.load().map_err(|line| Failure::new(2, line))?;
     if loaded.services().next().is_some() {
         info!(services = names(&loaded), "routes");
     }
-    let clients = bind(args.listen).await?;
-    let tunnels = match args.tunnel_listen {
-        Some(addr) => Some(bind(addr).await?),
-        None => None,
-    };
-    let client_addr = clients.local_addr()?;
-    let tunnel_addr = match &tunnels {
-        Some(tunnels) => tunnels.local_addr()?,
-        None => client_addr,
-    };
-    let GatewayArgs { routes, .. } = &mut args;
-    let routes = std::mem::take(routes);
+    let threads = args.threads.map_or_else(cores, |threads| threads as usize);
+    let ports = Ports::bind(&args, threads)?;
+    let (client_addr, tunnel_addr) = ports.addrs()?;
+    block_on(serve(args, loaded, ports, client_addr, tunnel_addr))
+}
+
+/// Serves in this thread and so many others that each has one socket of each port.
+async fn serve(
+    mut args: GatewayArgs,
+    loaded: Routes,
+    ports: Ports,
+    client_addr: SocketAddr,
+    tunnel_addr: SocketAddr,
+) -> Result<(), Failure> {
+    let routes = std::mem::take(&mut args.routes);
     let mut config = config(args);
     config.routes = loaded;
-    let gateway = Gateway::new(config, Clock::start());
+    let one_port = ports.tunnels.is_none();
+    let mut shards = ports.into_shards(config);
+    let (gateway, sockets) = shards.next().expect("there is one");
+    for (number, (gateway, sockets)) in (1..).zip(shards) {
+        let thread = std::thread::Builder::new().name(format!("gateway-{number}"));
+        thread.spawn(move || {
+            // Whoever waits on the first shard ends the process, this thread with it.
+            let served = block_on(async { Ok(sockets.serve(gateway).await?) });
+            if let Err(error) = served {
+                error!("thread {number} cannot serve: {}", error.message);
+            }
+        })?;
+    }
     let reloaded = gateway.clone();
     routes.reload(move |routes| reloaded.set_routes(routes))?;
     let bound = gateway.bound();
@@ -155,26 +174,10 @@ pub(crate) async fn run(mut args: GatewayArgs) -> Result<(), Failure> {
         bytes_grown = bound.grown,
         "in-flight bound B per call and direction"
     );
-    if tunnels.is_none() {
+    if one_port {
         warn!("one port for clients and tunnels: whoever can call can register");
     }
-    let serving = {
-        let gateway = gateway.clone();
-        async move {
-            match tunnels {
-                Some(tunnels) => {
-                    tokio::join!(
-                        gateway.serve_clients(clients),
-                        gateway.serve_tunnels(tunnels)
-                    );
-                }
-                None => {
-                    gateway.serve_both(clients).await;
-                }
-            }
-        }
-    };
-    tokio::spawn(serving);
+    tokio::spawn(sockets.serve(gateway.clone()));
     // Whoever reads the line may send the signal at once.
     let mut stop = Stop::listen();
     let bound = bound.grown;
@@ -194,9 +197,9 @@ pub(crate) async fn run(mut args: GatewayArgs) -> Result<(), Failure> {
     }
 }
 
-async fn bind(addr: SocketAddr) -> Result<TcpListener, Failure> {
-    let failed = |error: io::Error| Failure::new(1, format!("cannot listen on {addr}: {error}"));
-    TcpListener::bind(addr).await.map_err(failed)
+/// How many threads the machine can run at once; one where it does not say.
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 fn config(args: GatewayArgs) -> GatewayConfig {

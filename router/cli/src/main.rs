@@ -5,6 +5,7 @@ mod args;
 mod gateway;
 mod instances;
 mod logs;
+mod ports;
 mod routes;
 
 use std::io;
@@ -71,17 +72,16 @@ impl Failure {
     }
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let Cli { logs, command } = Cli::parse();
     if let Err(message) = logs::init(&logs) {
         eprintln!("error: {message}");
         return ExitCode::from(2);
     }
     let done = match command {
-        Command::Gateway(args) => gateway::run(args).await,
-        Command::Agent(args) => agent::run(args).await,
-        Command::Instances(args) => instances::run(args).await,
+        Command::Gateway(args) => gateway::run(args),
+        Command::Agent(args) => block_on(agent::run(args)),
+        Command::Instances(args) => block_on(instances::run(args)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -90,6 +90,14 @@ async fn main() -> ExitCode {
             ExitCode::from(code)
         }
     }
+}
+
+/// Runs a command in this thread: what is to use more than one takes more itself.
+fn block_on(run: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(run)
 }
 
 /// Asks of the process to stop: SIGTERM and SIGINT, from when this was made, awaited or not.

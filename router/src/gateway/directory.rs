@@ -19,12 +19,24 @@ use super::sync::{Mutex, MutexGuard, PoisonError};
 /// A registered instance's tunnel.
 pub(super) type TunnelLink = Arc<Link<Gateway>>;
 
-/// The registry of a gateway.
+/// The registry of a gateway, as one shard of it uses it.
+///
+/// Each shard has a replica of its own, so that its calls wait for no lock of another's. What concerns all of them
+/// happens under all of their locks, taken in order: no shard sees it before another does. The registry decides by what
+/// it is told alone, so replicas that are told the same agree in all but whose turn it is and who is how loaded, which
+/// each counts for its own calls.
 #[derive(Debug)]
 pub(super) struct Directory {
-    registry: Mutex<Registry<TunnelLink>>,
-    random: Mutex<fastrand::Rng>,
+    replicas: Arc<[Mutex<Replica>]>,
+    /// This shard's.
+    own: usize,
     changes: Arc<Backlog>,
+}
+
+#[derive(Debug)]
+struct Replica {
+    registry: Registry<TunnelLink>,
+    random: fastrand::Rng,
 }
 
 /// Why a registration was turned down: a gRPC status, a token and a line for people.
@@ -36,13 +48,22 @@ pub(super) struct Refused {
 }
 
 impl Directory {
-    pub(super) fn new(limits: RegistryLimits, seed: u64) -> Self {
-        let registry = Mutex::new(Registry::new(limits));
-        Self {
-            registry,
-            random: Mutex::new(fastrand::Rng::with_seed(seed)),
-            changes: Arc::default(),
-        }
+    /// One for each shard.
+    pub(super) fn shards(limits: &RegistryLimits, seed: u64, count: usize) -> Vec<Self> {
+        let replica = |shard: usize| {
+            Mutex::new(Replica {
+                registry: Registry::new(limits.clone()),
+                random: fastrand::Rng::with_seed(seed.wrapping_add(shard as u64)),
+            })
+        };
+        let replicas: Arc<[_]> = (0..count).map(replica).collect();
+        let changes = Arc::<Backlog>::default();
+        let shard = |own| Self {
+            replicas: replicas.clone(),
+            own,
+            changes: changes.clone(),
+        };
+        (0..count).map(shard).collect()
     }
 
     /// Registers an instance and acknowledges it, in one step, so that no call comes before.
@@ -53,55 +74,62 @@ impl Directory {
         link: &TunnelLink,
         accept: impl FnOnce(&mut tunnel::Tunnel<Gateway>, grpcrouter_core::Time),
     ) -> Result<Key, Refused> {
-        let mut registry = self.lock();
-        let registration = Registration::parse(info, identity, registry.limits())?;
-        let registered = registry.register(registration, link.clone())?;
+        let mut all = self.lock_all();
+        let registration = Registration::parse(info, identity, all[0].registry.limits())?;
+        let mut registered = all
+            .iter_mut()
+            .map(|it| it.registry.register(registration.clone(), link.clone()));
+        let first = registered.next().expect("there is a shard")?;
+        for other in registered {
+            assert!(other.is_ok_and(|it| it.key == first.key), "replicas differ");
+        }
         link.with(accept);
-        self.publish(registry);
-        if let Some(old) = registered.replaced {
+        self.publish(all);
+        if let Some(old) = first.replaced {
             old.with(|tunnel, _| {
                 let message = "a later registration took this instance's place";
                 tunnel.refuse(Code::Aborted as u32, "superseded", message);
             });
         }
-        Ok(registered.key)
+        Ok(first.key)
     }
 
     /// The instance that takes a call. What is to be drawn at random is drawn here.
     pub(super) fn pick(&self, mut wanted: Wanted<'_>) -> Result<Picked<TunnelLink>, PickError> {
+        let mut own = self.lock();
         if let Choice::LeastLoaded(random) = &mut wanted.choice {
-            let mut source = self.random.lock().unwrap_or_else(PoisonError::into_inner);
-            *random = source.u64(..);
+            *random = own.random.u64(..);
         }
-        self.lock().pick(wanted)
+        own.registry.pick(wanted)
     }
 
-    /// A call has ended.
+    /// A call of this shard has ended.
     pub(super) fn release(&self, load: Load) {
-        self.lock().release(load);
+        self.lock().registry.release(load);
     }
 
     pub(super) fn remove(&self, key: Key) {
-        let mut registry = self.lock();
-        registry.remove(key);
-        self.publish(registry);
+        self.tell_all(|registry| {
+            registry.remove(key);
+        });
     }
 
     pub(super) fn set_draining(&self, key: Key) {
-        let mut registry = self.lock();
-        registry.set_draining(key);
-        self.publish(registry);
+        self.tell_all(|registry| {
+            registry.set_draining(key);
+        });
     }
 
     pub(super) fn report_health(&self, key: Key, services: &[ServiceInfo]) {
-        let mut registry = self.lock();
-        registry.report_health(key, services);
-        self.publish(registry);
+        self.tell_all(|registry| {
+            registry.report_health(key, services);
+        });
     }
 
     /// The instances that match, the revision that they are of, and the changes from there on.
     pub(super) fn watch(&self, filter: &Filter) -> (Vec<Instance>, u64, Watcher) {
-        let registry = self.lock();
+        let own = self.lock();
+        let registry = &own.registry;
         (
             registry.find(filter),
             registry.revision(),
@@ -116,17 +144,38 @@ impl Directory {
 
     /// Looks something up.
     pub(super) fn read<T>(&self, look: impl FnOnce(&Registry<TunnelLink>) -> T) -> T {
-        look(&self.lock())
+        look(&self.lock().registry)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Registry<TunnelLink>> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    fn tell_all(&self, tell: impl Fn(&mut Registry<TunnelLink>)) {
+        let mut all = self.lock_all();
+        for replica in &mut all {
+            tell(&mut replica.registry);
+        }
+        self.publish(all);
     }
 
-    /// Tells the watchers, in order, before another change can be made.
-    fn publish(&self, mut registry: MutexGuard<'_, Registry<TunnelLink>>) {
-        while let Some(change) = registry.poll_change() {
+    fn lock(&self) -> MutexGuard<'_, Replica> {
+        self.replicas[self.own]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lock_all(&self) -> Vec<MutexGuard<'_, Replica>> {
+        let locks = self.replicas.iter().map(Mutex::lock);
+        locks
+            .map(|it| it.unwrap_or_else(PoisonError::into_inner))
+            .collect()
+    }
+
+    /// Tells the watchers, in order, before another change can be made. All replicas have seen the same changes.
+    fn publish(&self, mut all: Vec<MutexGuard<'_, Replica>>) {
+        let (first, others) = all.split_first_mut().expect("there is a shard");
+        while let Some(change) = first.registry.poll_change() {
             self.changes.push(change);
+        }
+        for other in others {
+            while other.registry.poll_change().is_some() {}
         }
     }
 }

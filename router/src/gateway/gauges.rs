@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Counts of what a gateway has open. They return to zero when nobody uses it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Gauges {
     /// Calls of clients.
     pub calls: Gauge,
@@ -15,7 +15,7 @@ pub struct Gauges {
 }
 
 /// A count of what is open.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Gauge(Arc<AtomicUsize>);
 
 /// One that is counted, until it is dropped.

@@ -35,7 +35,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Takes connections in until the gateway drains.
 pub(super) async fn serve(shared: Arc<Shared>, mut listener: impl Listener, serves: Serves) {
-    let seats = Arc::new(Seats::default());
     let mut drain = shared.drain.subscribe();
     loop {
         let accepted = tokio::select! {
@@ -57,6 +56,7 @@ pub(super) async fn serve(shared: Arc<Shared>, mut listener: impl Listener, serv
             Serves::Tunnels => config.max_connections_per_ip,
             Serves::Clients | Serves::Both => config.max_connections,
         };
+        let seats = shared.seats.of(serves);
         let Some(seat) = seats.take(peer.ip(), config.max_connections, per_ip) else {
             debug!(%peer, "connection refused: the port has as many as it may");
             continue;
@@ -72,19 +72,37 @@ pub(super) async fn serve(shared: Arc<Shared>, mut listener: impl Listener, serv
     }
 }
 
-/// Who is connected, by address.
+/// Who is connected, whatever shard or port of a kind took them in.
 #[derive(Debug, Default)]
-struct Seats {
+pub(super) struct Seats {
+    clients: Arc<Row>,
+    tunnels: Arc<Row>,
+    both: Arc<Row>,
+}
+
+impl Seats {
+    fn of(&self, serves: Serves) -> &Arc<Row> {
+        match serves {
+            Serves::Clients => &self.clients,
+            Serves::Tunnels => &self.tunnels,
+            Serves::Both => &self.both,
+        }
+    }
+}
+
+/// Who is connected to the ports of one kind, by address.
+#[derive(Debug, Default)]
+struct Row {
     taken: Mutex<(usize, BTreeMap<IpAddr, usize>)>,
 }
 
 #[derive(Debug)]
 struct Seat {
-    seats: Arc<Seats>,
+    row: Arc<Row>,
     ip: IpAddr,
 }
 
-impl Seats {
+impl Row {
     fn take(self: &Arc<Self>, ip: IpAddr, max: usize, max_per_ip: usize) -> Option<Seat> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let (total, by_ip) = &mut *taken;
@@ -94,7 +112,7 @@ impl Seats {
         *total += 1;
         *by_ip.entry(ip).or_default() += 1;
         Some(Seat {
-            seats: self.clone(),
+            row: self.clone(),
             ip,
         })
     }
@@ -103,7 +121,7 @@ impl Seats {
 impl Drop for Seat {
     fn drop(&mut self) {
         let mut taken = self
-            .seats
+            .row
             .taken
             .lock()
             .unwrap_or_else(PoisonError::into_inner);

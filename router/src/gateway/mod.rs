@@ -44,7 +44,7 @@ pub use router::{RouterService, ServiceRouter};
 
 use descriptors::Descriptors;
 use directory::Directory;
-use listen::Serves;
+use listen::{Seats, Serves};
 use waiting::Places;
 
 /// A gateway. Cheap to clone; every clone is the same gateway.
@@ -69,17 +69,19 @@ pub struct Gateway {
     shared: Arc<Shared>,
 }
 
-/// What all connections of a gateway share.
+/// What all connections of a shard share. The directory is the shard's own; all else is every shard's.
 #[derive(Debug)]
 struct Shared {
-    config: GatewayConfig,
+    config: Arc<GatewayConfig>,
     clock: Clock,
     directory: Directory,
-    routes: ArcSwap<Routes>,
-    descriptors: Descriptors,
+    routes: Arc<ArcSwap<Routes>>,
+    descriptors: Arc<Descriptors>,
     gauges: Gauges,
+    /// Connections, on the ports of each kind.
+    seats: Arc<Seats>,
     /// Of calls that wait for an instance.
-    waiting: Places,
+    waiting: Arc<Places>,
     /// Whether the gateway drains.
     drain: watch::Sender<bool>,
 }
@@ -90,27 +92,44 @@ impl Gateway {
     /// # Panics
     /// If no gateway can run with these settings; [`GatewayConfig::check`] says which one is wrong.
     pub fn new(config: GatewayConfig, clock: Clock) -> Self {
+        let one = Self::shards(config, clock, 1).pop();
+        one.expect("as many as were asked for")
+    }
+
+    /// A gateway in so many shards, at least one: each is the same gateway, and is to be used by one thread with a
+    /// runtime of its own. Calls may come in at one and go out at another. Their calls wait for no lock of each other's but
+    /// those of tunnels that they share.
+    ///
+    /// Each shard takes turns and counts load for its own calls. Clones are of the same shard.
+    ///
+    /// # Panics
+    /// As [`new`](Self::new).
+    pub fn shards(config: GatewayConfig, clock: Clock, count: usize) -> Vec<Self> {
         if let Err(wrong) = config.check() {
             panic!("gateway settings: {wrong}");
         }
-        let directory = Directory::new(config.registry.clone(), config.seed);
-        let routes = ArcSwap::from_pointee(config.routes.clone());
-        let descriptors = Descriptors::new(config.descriptors.clone());
+        let config = Arc::new(config);
+        let directories = Directory::shards(&config.registry, config.seed, count.max(1));
+        let routes = Arc::new(ArcSwap::from_pointee(config.routes.clone()));
+        let descriptors = Arc::new(Descriptors::new(config.descriptors.clone()));
         let drain = watch::Sender::new(false);
         let gauges = Gauges::default();
-        let waiting = Places::new(config.max_waiting);
-        Self {
+        let seats = Arc::default();
+        let waiting = Arc::new(Places::new(config.max_waiting));
+        let shard = |directory| Self {
             shared: Arc::new(Shared {
-                config,
+                config: config.clone(),
                 clock,
                 directory,
-                routes,
-                descriptors,
-                gauges,
-                waiting,
-                drain,
+                routes: routes.clone(),
+                descriptors: descriptors.clone(),
+                gauges: gauges.clone(),
+                seats: Arc::clone(&seats),
+                waiting: waiting.clone(),
+                drain: drain.clone(),
             }),
-        }
+        };
+        directories.into_iter().map(shard).collect()
     }
 
     /// Serves clients' calls. Returns when the gateway begins to drain; connections go on by themselves.

@@ -15,11 +15,11 @@ use http::request::Parts;
 use crate::status::{Code, GatewayStatus, Reason};
 use crate::tunnel::{Call, Taken};
 
-use super::{Shared, waiting};
 use super::access::Access;
 use super::directory::TunnelLink;
 use super::inflow::{Cut, Inflow, Source};
 use super::request::Ingress;
+use super::{Shared, waiting};
 
 /// A call's first answer.
 pub(super) enum Answer {

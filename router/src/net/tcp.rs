@@ -21,6 +21,30 @@ impl TcpListener {
     pub async fn bind(addr: SocketAddr) -> io::Result<Self> {
         tokio::net::TcpListener::bind(addr).await.map(Self)
     }
+
+    /// A socket of [`listen_shared`](Self::listen_shared), to be used in the runtime that this is called in.
+    pub fn from_std(socket: std::net::TcpListener) -> io::Result<Self> {
+        tokio::net::TcpListener::from_std(socket).map(Self)
+    }
+
+    /// Listens at `addr` with so many sockets, at least one, among which the system spreads connections: one for each
+    /// shard of a gateway.
+    ///
+    /// Several have SO_REUSEPORT. So that they do not share the port with another program of the same user, which that
+    /// would allow, the port is first taken without it.
+    ///
+    /// # Errors
+    /// Those of bind(2), such as an address that is in use.
+    pub fn listen_shared(addr: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
+        let alone = std::net::TcpListener::bind(addr)?;
+        if count <= 1 {
+            alone.set_nonblocking(true)?;
+            return Ok(vec![alone]);
+        }
+        let addr = alone.local_addr()?;
+        drop(alone);
+        (0..count).map(|_| shared_socket(addr)).collect()
+    }
 }
 
 impl Listener for TcpListener {
@@ -54,6 +78,20 @@ impl Dialer for TcpDialer {
             }
         })
     }
+}
+
+/// As many as the standard library lets wait to be accepted, and more than a burst of instances that come back.
+const WAITING_MAX: i32 = 4_096;
+
+fn shared_socket(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let kind = socket2::Type::STREAM;
+    let socket = socket2::Socket::new(socket2::Domain::for_address(addr), kind, None)?;
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(WAITING_MAX)?;
+    Ok(socket.into())
 }
 
 /// Sends at once what is written, and holds little unsent.

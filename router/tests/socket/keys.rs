@@ -18,7 +18,7 @@ const CLIENTS: usize = 8;
 fn calls() -> usize {
     match Arm::of_this_test() {
         Arm::Listeners => 10_000,
-        Arm::Mounted => 2_000,
+        Arm::Mounted | Arm::Sharded => 2_000,
     }
 }
 

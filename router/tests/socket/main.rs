@@ -3,7 +3,7 @@
 
 #![allow(
     clippy::duplicate_mod,
-    reason = "`mounted` runs the same cases on the other arm"
+    reason = "`mounted` and `sharded` run the same cases on the other arms"
 )]
 
 mod access_log;
@@ -45,6 +45,7 @@ mod reserved;
 mod retry;
 mod routing;
 mod serving;
+mod sharded;
 mod shares;
 mod status;
 mod support;

@@ -7,8 +7,8 @@ use http::Request;
 
 use super::support::client::{Answer, Client, Exchange, request};
 use super::support::handler::Handler;
-use super::support::world::World;
 use super::support::until;
+use super::support::world::World;
 
 fn waiting() -> Request<()> {
     with("grpcrouter-wait-for-ready", "true", request("Echo"))

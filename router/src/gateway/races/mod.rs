@@ -49,7 +49,7 @@ fn threads_that_register_unregister_and_look_up_agree_on_an_order() {
 /// Eight threads on one directory, and what must hold of what they saw.
 fn race() {
     let world = Arc::new(World::new());
-    let (before, _, mut watcher) = world.directory.watch(&Filter::default());
+    let (before, _, mut watcher) = world.directories[1].watch(&Filter::default());
     assert!(before.is_empty());
     let registrars = (0..REGISTRARS).map(|number| {
         let world = world.clone();
@@ -68,8 +68,8 @@ fn race() {
 
     // Whoever watched from the start has seen the same come and go, and what is left is what is there.
     let mut watched: Vec<Instance> = Vec::new();
-    let left = world.directory.read(|it| it.find(&Filter::default()));
-    for expected in 1..=world.directory.read(Registry::revision) {
+    let left = world.directories[1].read(|it| it.find(&Filter::default()));
+    for expected in 1..=world.directories[0].read(Registry::revision) {
         let change = tokio_test::task::spawn(watcher.next()).poll();
         let std::task::Poll::Ready(Ok(change)) = change else {
             panic!("no change {expected}: {change:?}");
@@ -91,7 +91,8 @@ fn race() {
 
 /// A directory, and what its threads saw of it.
 struct World {
-    directory: Directory,
+    /// The same one, as its two shards see it.
+    directories: [Directory; 2],
     tunnels: Vec<TunnelLink>,
     /// Ticks whenever an operation begins or ends.
     clock: AtomicU64,
@@ -105,8 +106,9 @@ impl World {
             let tunnel = Tunnel::<grpcrouter_core::Gateway>::new(clock.now(), Default::default());
             std::sync::Arc::new(Link::new(tunnel, clock))
         };
+        let shards = Directory::shards(&RegistryLimits::default(), 1, 2);
         Self {
-            directory: Directory::new(RegistryLimits::default(), 1),
+            directories: shards.try_into().expect("two of them"),
             tunnels: (0..REGISTRARS).map(tunnel).collect(),
             clock: AtomicU64::new(0),
             history: Mutex::default(),
@@ -115,13 +117,14 @@ impl World {
 
     /// Registers an instance, which may be taken already; then drains, removes, or replaces nothing.
     fn come_and_go(&self, number: usize) {
+        let directory = &self.directories[number / IDS];
         let id = number % IDS;
         let epoch = (number / IDS) as u64 + 1;
         let mut key = None;
         self.note(|| {
             let (info, link) = (info(id, epoch), &self.tunnels[number]);
             let identity = Identity::anonymous();
-            match self.directory.register(&info, identity, link, |_, _| {}) {
+            match directory.register(&info, identity, link, |_, _| {}) {
                 Ok(registered) => {
                     key = Some(registered);
                     let tunnel = number;
@@ -137,41 +140,43 @@ impl World {
         let tunnel = number;
         if id == 0 {
             self.note(|| {
-                self.directory.set_draining(key);
+                directory.set_draining(key);
                 Seen::Drained { tunnel }
             });
         }
         self.note(|| {
-            self.directory.remove(key);
+            directory.remove(key);
             Seen::Removed { tunnel }
         });
     }
 
     /// Calls whoever is named, and whose turn it is.
     fn look_up(&self, number: usize) {
+        let shard = number / 2;
         let id = number % IDS;
         let name = name(id);
         for _ in 0..2 {
             self.note(|| {
-                let tunnel = self.pick(Choice::Instance(&name));
+                let tunnel = self.pick(shard, Choice::Instance(&name));
                 Seen::Named { id, tunnel }
             });
             self.note(|| {
-                let tunnel = self.pick(Choice::Turn);
+                let tunnel = self.pick(shard, Choice::Turn);
                 Seen::Turn { tunnel }
             });
         }
     }
 
-    fn pick(&self, choice: Choice<'_>) -> Option<usize> {
+    fn pick(&self, shard: usize, choice: Choice<'_>) -> Option<usize> {
         let wanted = Wanted {
             service: SERVICE,
             choice,
             excluded: None,
         };
-        match self.directory.pick(wanted) {
+        let directory = &self.directories[shard];
+        match directory.pick(wanted) {
             Ok(picked) => {
-                self.directory.release(picked.load);
+                directory.release(picked.load);
                 let same = |link: &TunnelLink| std::sync::Arc::ptr_eq(link, &picked.tunnel);
                 Some(self.tunnels.iter().position(same).expect("one of ours"))
             }

@@ -1,9 +1,9 @@
-//! The two ways to run a gateway: on its own listeners, and mounted in somebody else's HTTP/2 server.
+//! The ways to run a gateway: on its own listeners, in one thread or two, and mounted in somebody else's HTTP/2 server.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use grpcrouter::{Clock, Gateway, GatewayConfig};
+use grpcrouter::{Clock, Gateway, GatewayConfig, Listener};
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -20,13 +20,17 @@ pub(crate) enum Arm {
     Listeners,
     /// As a tower service in hyper's server, clients and tunnels both.
     Mounted,
+    /// By its own listeners: clients in the test's runtime, tunnels in another thread's.
+    Sharded,
 }
 
 impl Arm {
-    /// The arm of the test that runs on this thread: modules below `mounted` run again, mounted.
+    /// The arm of the test that runs on this thread: modules below `mounted` run again, mounted, and those
+    /// below `sharded` in two shards.
     pub(crate) fn of_this_test() -> Self {
         match std::thread::current().name() {
             Some(test) if test.starts_with("mounted::") => Self::Mounted,
+            Some(test) if test.starts_with("sharded::") => Self::Sharded,
             _ => Self::Listeners,
         }
     }
@@ -59,8 +63,10 @@ impl World {
 
     /// A gateway on one of the arms.
     pub(crate) async fn on_with(arm: Arm, config: GatewayConfig) -> Self {
-        if arm == Arm::Listeners {
-            return Self::on_listeners(config).await;
+        match arm {
+            Arm::Listeners => return Self::on_listeners(config).await,
+            Arm::Sharded => return Self::on_two_threads(config).await,
+            Arm::Mounted => {}
         }
         let window = config.client_window;
         let max_streams = config.max_streams;
@@ -80,6 +86,41 @@ impl World {
             gateway,
             clients: addr,
             tunnels: addr,
+        }
+    }
+
+    async fn on_two_threads(config: GatewayConfig) -> Self {
+        let mut shards = Gateway::shards(config, Clock::start(), 2);
+        let (there, here) = (shards.pop().expect("two"), shards.pop().expect("two"));
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let listener = grpcrouter::TcpListener::bind(any).await.expect("binds");
+        let clients = listener.local_addr().expect("is bound");
+        let serving = here.clone();
+        tokio::spawn(async move { serving.serve_clients(listener).await });
+
+        let sockets = grpcrouter::TcpListener::listen_shared(any, 1).expect("binds");
+        let socket = sockets.into_iter().next().expect("one");
+        let tunnels = socket.local_addr().expect("is bound");
+        let (until, ended) = tokio::sync::oneshot::channel::<()>();
+        // Ends with the test's runtime, and the thread with it.
+        tokio::spawn(async move {
+            let _until = until;
+            std::future::pending::<()>().await;
+        });
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            runtime.expect("a runtime").block_on(async {
+                let listener = grpcrouter::TcpListener::from_std(socket).expect("a socket");
+                tokio::spawn(async move { there.serve_tunnels(listener).await });
+                let _ = ended.await;
+            });
+        });
+        Self {
+            gateway: here,
+            clients,
+            tunnels,
         }
     }
 
