@@ -1,6 +1,7 @@
 //! What was measured, raw: the file that is committed, and from which a report can be made again.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -19,7 +20,7 @@ pub(crate) struct Data {
     /// Paths that did not run, and why: missing, never beaten.
     pub(crate) missing: Vec<Missing>,
     /// Measurements that are not there because something went wrong.
-    pub(crate) failures: Vec<String>,
+    pub(crate) failures: Vec<Failure>,
     pub(crate) samples: Vec<Sample>,
 }
 
@@ -40,6 +41,20 @@ pub(crate) struct PathData {
 pub(crate) struct Missing {
     pub(crate) path: String,
     pub(crate) why: String,
+}
+
+/// A measurement that gave nothing, and why.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Failure {
+    pub(crate) path: String,
+    pub(crate) what: String,
+    pub(crate) why: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.path, self.what, self.why)
+    }
 }
 
 /// One measured interval.

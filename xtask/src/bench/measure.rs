@@ -58,6 +58,24 @@ pub(crate) fn measure(
     Ok(report.parts)
 }
 
+/// Whether a call passes.
+pub(crate) fn passes(programs: &Programs, address: &str, header: Option<&str>) -> bool {
+    let mut load = Command::new(&programs.load);
+    load.args([
+        "run",
+        address,
+        "unary-1",
+        "--seconds",
+        "0.01",
+        "--warm-up",
+        "0",
+    ]);
+    load.args(header.into_iter().flat_map(|header| ["--header", header]));
+    // It fails where no call passes: not one of its answers may be wrong.
+    load.arg("--strict");
+    shell::is_there(&mut load)
+}
+
 /// Opens 1,000 streams on a path; they are open until this is dropped.
 pub(crate) fn hold(programs: &Programs, path: &Path, logs: &std::path::Path) -> Result<Running> {
     let mut load = Command::new(&programs.load);

@@ -80,12 +80,15 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         "report: {}",
         folders[0].join(format!("{}.md", args.name)).display()
     );
-    ensure!(
-        data.failures.is_empty(),
-        "{} measurements failed:\n{}",
-        data.failures.len(),
-        data.failures.join("\n")
-    );
+    // What a peer cannot do is a result.
+    let is_peer = |path: &str| paths::ALL.iter().any(|it| it.name == path && it.is_peer);
+    let ours: Vec<String> = data
+        .failures
+        .iter()
+        .filter(|failure| !is_peer(&failure.path))
+        .map(ToString::to_string)
+        .collect();
+    ensure!(ours.is_empty(), "failed:\n{}", ours.join("\n"));
     Ok(())
 }
 

@@ -8,13 +8,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::shell;
 
 /// How long a program may take until it is ready.
 const READY: Duration = Duration::from_secs(20);
+/// How often a program that says nothing when it is ready is asked.
+const ASK: Duration = Duration::from_millis(50);
 /// How long it may take to end once it is told to.
 const END: Duration = Duration::from_secs(5);
 
@@ -74,6 +76,22 @@ impl Running {
                 }
             }
         }
+    }
+
+    /// Waits until `is_ready` says so, for a program that does not say so itself.
+    pub(crate) fn until(&self, what: &str, is_ready: impl Fn() -> bool) -> Result<()> {
+        let end = shell::now() + READY;
+        while !is_ready() {
+            ensure!(
+                shell::now() < end,
+                "{}",
+                self.trouble(&format!("{what}: not after {READY:?}"))
+            );
+            if let Err(RecvTimeoutError::Disconnected) = self.lines.recv_timeout(ASK) {
+                bail!("{}", self.trouble("has ended"));
+            }
+        }
+        Ok(())
     }
 
     /// One line of what went wrong, with the end of what it said.

@@ -2,7 +2,7 @@
 
 use anyhow::{Result, bail};
 
-use super::data::{Data, Missing, PathData, Sample};
+use super::data::{Data, Failure, Missing, PathData, Sample};
 use super::machine::Machine;
 use super::measure::{hold, measure};
 use super::paths::{self, Kind, Path};
@@ -98,10 +98,7 @@ pub(crate) fn run(
     for ((_, path), known) in running.iter().zip(&mut data.paths) {
         match streams(programs, path, &place) {
             Ok(memory) => known.streams_kib = memory,
-            Err(error) => failed(
-                &mut data.failures,
-                format!("{} 1,000 streams: {error:#}", path.name),
-            ),
+            Err(error) => failed(&mut data.failures, path, "1,000 streams", &error),
         }
     }
     for round in 0..plan.rounds {
@@ -133,7 +130,10 @@ pub(crate) fn run(
                             });
                         }
                     }
-                    Err(error) => failed(&mut data.failures, format!("{name}: {error:#}")),
+                    Err(error) => {
+                        let what = format!("round {} {}", round + 1, workload.name);
+                        failed(&mut data.failures, path, &what, &error);
+                    }
                 }
             }
         }
@@ -141,9 +141,14 @@ pub(crate) fn run(
     Ok(data)
 }
 
-fn failed(failures: &mut Vec<String>, line: String) {
-    println!("FAILED {line}");
-    failures.push(line);
+fn failed(failures: &mut Vec<Failure>, path: &Path, what: &str, error: &anyhow::Error) {
+    let failure = Failure {
+        path: path.name.clone(),
+        what: what.to_owned(),
+        why: format!("{error:#}"),
+    };
+    println!("FAILED {failure}");
+    failures.push(failure);
 }
 
 /// Memory of a path with 1,000 open streams.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Args, Parser, Subcommand};
 use grpcrouter_bench::load::{Group, Plan, Processes, Settings, Workload, hold, run};
 use grpcrouter_bench::windows;
@@ -41,6 +41,9 @@ struct RunArgs {
     /// Processes whose processor time in the interval is reported (repeatable)
     #[arg(long, value_name = "NAME=PID[,PID]")]
     cpu: Vec<Group>,
+    /// Fail where an answer was wrong, or none came
+    #[arg(long)]
+    strict: bool,
 }
 
 #[derive(Args)]
@@ -112,6 +115,12 @@ async fn measure(args: RunArgs) -> Result<()> {
     };
     let report = run(&plan, args.workload).await?;
     println!("{}", serde_json::to_string(&report)?);
+    if args.strict {
+        for part in &report.parts {
+            let first = part.first_error.as_deref().unwrap_or("none came in time");
+            ensure!(part.errors == 0 && part.count > 0, "answers: {first}");
+        }
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! What stands between client and service, and how it is started.
 
 mod direct;
+mod peers;
 mod routed;
 
 use std::collections::BTreeMap;
@@ -41,6 +42,17 @@ const fn ours(
     }
 }
 
+const fn peer(
+    name: &'static str,
+    title: &'static str,
+    start: fn(&Place<'_>, &str) -> Result<Path>,
+) -> Kind {
+    Kind {
+        is_peer: true,
+        ..ours(name, title, start)
+    }
+}
+
 pub(crate) const ALL: &[Kind] = &[
     Kind {
         is_direct: true,
@@ -70,6 +82,14 @@ pub(crate) const ALL: &[Kind] = &[
             |place, name| routed::instance(place, name, &routed::WIDE),
         )
     },
+    peer("haproxy", "HAProxy (forward proxy)", peers::haproxy),
+    peer("nginx", "nginx (forward proxy)", peers::nginx),
+    peer("envoy", "Envoy, 2 workers (forward proxy)", peers::envoy),
+    peer(
+        "envoy-reverse",
+        "Envoy reverse tunnel",
+        peers::envoy_reverse,
+    ),
 ];
 
 /// A way that is up.
@@ -87,6 +107,10 @@ pub(crate) struct Path {
 /// What starting a path needs.
 pub(crate) struct Place<'a> {
     pub(crate) programs: &'a Programs,
+    /// Where the settings of peers are, with places to be filled in.
+    peers: PathBuf,
+    /// Whatever is written meanwhile.
+    folder: PathBuf,
     /// What processes say on stderr.
     pub(crate) logs: PathBuf,
 }
@@ -95,8 +119,27 @@ impl<'a> Place<'a> {
     pub(crate) fn new(workspace: &Workspace, programs: &'a Programs) -> Self {
         Self {
             programs,
+            peers: workspace.root.join("benches/peers"),
+            folder: workspace.target.join("bench"),
             logs: workspace.target.join("bench/logs"),
         }
+    }
+
+    /// A peer's settings, filled in: the file.
+    fn config(&self, name: &str, template: &str, filled: &[(&str, &str)]) -> Result<PathBuf> {
+        let template = self.peers.join(template);
+        let text = std::fs::read_to_string(&template);
+        let mut text = text.with_context(|| format!("cannot read {}", template.display()))?;
+        for (place, value) in filled {
+            text = text.replace(place, value);
+        }
+        let ending = template.extension().unwrap_or_default();
+        let file = self
+            .folder
+            .join(format!("{name}.{}", ending.to_string_lossy()));
+        std::fs::create_dir_all(&self.folder)?;
+        std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        Ok(file)
     }
 }
 
