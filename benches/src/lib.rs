@@ -2,7 +2,10 @@
 //!
 //! - [`service`]: what is called, the same behind every path. [`windows`]: the settings that every path has in common.
 //! - [`load`]: the client side: its workloads, what they count, and the processor time that others use meanwhile.
+//! - [`layers`]: the layers of a call one by one. [`in_memory`]: all of them in one process, without the kernel.
 
+pub mod in_memory;
+pub mod layers;
 pub mod load;
 pub mod service;
 pub mod windows;

@@ -2,6 +2,7 @@
 
 mod direct;
 mod instance;
+mod many;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -25,6 +26,8 @@ enum Command {
     Direct(DirectArgs),
     /// The instance library, which dials a gateway
     Instance(InstanceArgs),
+    /// Many instances that take no calls
+    ManyInstances(ManyArgs),
 }
 
 #[derive(Args)]
@@ -47,6 +50,17 @@ struct InstanceArgs {
     call_window: Option<u32>,
     #[command(flatten)]
     threads: Threads,
+}
+
+#[derive(Args)]
+struct ManyArgs {
+    /// The gateway's tunnel port, as http://HOST:PORT
+    gateway: Target,
+    /// How many
+    instances: usize,
+    /// How many share a TCP connection: 1 as in life, up to the gateway's --max-streams
+    #[arg(long, value_name = "N", default_value = "1")]
+    per_connection: std::num::NonZero<usize>,
 }
 
 #[derive(Args)]
@@ -76,6 +90,11 @@ fn main() -> ExitCode {
             call_window,
             threads,
         }) => threads.run(instance::serve(gateway, id, call_window)),
+        Command::ManyInstances(ManyArgs {
+            gateway,
+            instances,
+            per_connection,
+        }) => Threads { threads: 1 }.run(many::keep(&gateway, instances, per_connection.get())),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
