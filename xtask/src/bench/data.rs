@@ -21,7 +21,17 @@ pub(crate) struct Data {
     pub(crate) missing: Vec<Missing>,
     /// Measurements that are not there because something went wrong.
     pub(crate) failures: Vec<Failure>,
+    /// What is measured once, of many instances.
+    pub(crate) figures: Vec<Figure>,
     pub(crate) samples: Vec<Sample>,
+}
+
+/// A figure with its name.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Figure {
+    pub(crate) name: String,
+    pub(crate) value: f64,
+    pub(crate) unit: String,
 }
 
 /// What stands between client and service.

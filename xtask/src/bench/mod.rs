@@ -1,11 +1,14 @@
 //! `cargo xtask bench`: what a call costs, directly, through this project and through what one would use instead.
 //!
-//! [`paths`] starts what is called, [`rounds`] calls all of it in turn by the load program, [`data`] is what came of it,
+//! [`paths`] starts what is called, [`rounds`] calls all of it in turn by the load program, [`many`] has many instances, [`data`] is what came of it,
 //! raw; [`figures`] makes medians and ratios of that, [`report`] and [`plot`] show them. benches/README.md is the method.
+//! [`check`] counts instructions instead.
 
+mod check;
 mod data;
 mod figures;
 mod machine;
+mod many;
 mod measure;
 mod paths;
 mod plot;
@@ -45,6 +48,12 @@ pub(crate) struct Args {
     /// Also keep the results in benches/results
     #[arg(long)]
     save: bool,
+    /// Measure no time: count instructions of the hot paths and compare them with benches/baseline.toml
+    #[arg(long, conflicts_with_all = ["quick", "only", "save", "from"])]
+    check: bool,
+    /// With --check: take what is counted for right
+    #[arg(long, requires = "check")]
+    bless: bool,
     /// Measure nothing: report what this file of raw data holds
     #[arg(long, value_name = "FILE", conflicts_with_all = ["quick", "only"])]
     from: Option<PathBuf>,
@@ -52,6 +61,9 @@ pub(crate) struct Args {
 
 /// Measures, or reads what was measured, and reports it.
 pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
+    if args.check {
+        return check::run(workspace, args.bless);
+    }
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
     ensure!(
         args.name.chars().all(plain) && !args.name.is_empty(),

@@ -59,7 +59,12 @@ impl Running {
 
     /// Waits for its line `ready A=B C=D`; gives what it names.
     pub(crate) fn ready(&self) -> Result<BTreeMap<String, String>> {
-        let end = shell::now() + READY;
+        self.ready_within(READY)
+    }
+
+    /// As `ready`, for what has more to do first.
+    pub(crate) fn ready_within(&self, limit: Duration) -> Result<BTreeMap<String, String>> {
+        let end = shell::now() + limit;
         loop {
             let left = end.saturating_duration_since(shell::now());
             match self.lines.recv_timeout(left) {
@@ -72,7 +77,7 @@ impl Running {
                 }
                 Err(RecvTimeoutError::Disconnected) => bail!("{}", self.trouble("has ended")),
                 Err(RecvTimeoutError::Timeout) => {
-                    bail!("{}", self.trouble(&format!("is not ready after {READY:?}")))
+                    bail!("{}", self.trouble(&format!("is not ready after {limit:?}")))
                 }
             }
         }
@@ -137,7 +142,26 @@ impl Running {
         };
         self.pids().into_iter().map(of).sum()
     }
+
+    /// Processor time so far, of all its processes, in seconds.
+    pub(crate) fn cpu_seconds(&self) -> Result<f64> {
+        let of = |pid: u32| {
+            let stat = read_to_string(format!("/proc/{pid}/stat"));
+            let stat = stat.with_context(|| format!("{} has ended", self.name))?;
+            // The name, in parentheses, may hold anything; utime and stime are the 12th and 13th words after it.
+            let words = stat
+                .rsplit_once(')')
+                .map(|(_, after)| after.split_whitespace());
+            let ticks = words.map(|words| words.skip(11).take(2).map(str::parse::<u64>));
+            let ticks = ticks.with_context(|| format!("the stat file of {}", self.name))?;
+            Ok(ticks.sum::<Result<u64, _>>()? as f64 / TICKS)
+        };
+        self.pids().into_iter().map(of).sum()
+    }
 }
+
+/// Clock ticks a second in `/proc/PID/stat` (`USER_HZ`).
+const TICKS: f64 = 100.0;
 
 impl Drop for Running {
     fn drop(&mut self) {

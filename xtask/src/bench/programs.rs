@@ -13,6 +13,8 @@ pub(crate) struct Programs {
     pub(crate) router: PathBuf,
     pub(crate) load: PathBuf,
     pub(crate) server: PathBuf,
+    /// Does one thing so many times, for counting instructions.
+    pub(crate) count: PathBuf,
 }
 
 impl Programs {
@@ -28,6 +30,7 @@ impl Programs {
             router: built("grpcrouter"),
             load: built("grpcrouter-bench-load"),
             server: built("grpcrouter-bench-server"),
+            count: built("grpcrouter-bench-count"),
         })
     }
 }

@@ -35,6 +35,16 @@ pub(crate) fn markdown(data: &Data, figures: &Figures<'_>) -> String {
             summary::memory(&path.streams_kib)
         );
     }
+    if !data.figures.is_empty() {
+        page += "\nOf many instances:\n\n| what | figure |\n|---|---|\n";
+        for figure in &data.figures {
+            let _ = writeln!(
+                page,
+                "| {} | {:.2} {} |",
+                figure.name, figure.value, figure.unit
+            );
+        }
+    }
     page += "\n## Command lines\n\n```sh\n";
     for path in &data.paths {
         let _ = writeln!(page, "# {}: {}", path.name, path.title);

@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 
 use super::data::{Data, Failure, Missing, PathData, Sample};
 use super::machine::Machine;
+use super::many;
 use super::measure::{hold, measure};
 use super::paths::{self, Kind, Path};
 use super::programs::Programs;
@@ -19,6 +20,8 @@ pub(crate) struct Plan {
 pub(crate) struct Chosen {
     paths: Vec<&'static Kind>,
     workloads: Vec<&'static Workload>,
+    /// Whether many instances are started too.
+    many: bool,
 }
 
 impl Chosen {
@@ -28,23 +31,28 @@ impl Chosen {
         let known = |name: &&String| {
             paths::ALL.iter().any(|it| it.name == **name)
                 || WORKLOADS.iter().any(|it| it.name == **name)
+                || **name == many::NAME
         };
         if let Some(unknown) = only.iter().find(|name| !known(name)) {
             let paths = paths::ALL.iter().map(|it| it.name);
-            let names: Vec<_> = paths.chain(WORKLOADS.iter().map(|it| it.name)).collect();
+            let names: Vec<_> = paths
+                .chain(WORKLOADS.iter().map(|it| it.name))
+                .chain([many::NAME])
+                .collect();
             bail!(
                 "--only {unknown}: no such path or workload; there are {}",
                 names.join(", ")
             );
         }
         let any_path = paths::ALL.iter().any(|it| is(it.name));
-        let any_workload = WORKLOADS.iter().any(|it| is(it.name));
+        let any_workload = WORKLOADS.iter().any(|it| is(it.name)) || is(many::NAME);
         let paths = paths::ALL.iter();
         let workloads = WORKLOADS.iter();
         Ok(Self {
             paths: paths
                 .filter(|it| !any_path || it.is_direct || is(it.name))
                 .collect(),
+            many: is(many::NAME) || only.is_empty(),
             workloads: workloads
                 .filter(|it| !any_workload || is(it.name))
                 .collect(),
@@ -66,11 +74,17 @@ pub(crate) fn run(
         paths: Vec::new(),
         missing: Vec::new(),
         failures: Vec::new(),
+        figures: Vec::new(),
         samples: Vec::new(),
     };
     let place = paths::Place::new(workspace, programs);
     let mut running = Vec::new();
-    for kind in &chosen.paths {
+    let paths: &[_] = if chosen.workloads.is_empty() {
+        &[]
+    } else {
+        &chosen.paths
+    };
+    for kind in paths {
         match (kind.start)(&place, kind.name) {
             Ok(path) => {
                 for command in &path.commands {
@@ -137,6 +151,12 @@ pub(crate) fn run(
                 }
             }
         }
+    }
+    // All else has ended by then: what is read of one gateway must not be moved by others.
+    drop(running);
+    if chosen.many {
+        let failures = &mut data.failures;
+        data.figures = many::run(&place, programs, plan.rounds, plan.seconds, failures);
     }
     Ok(data)
 }

@@ -8,7 +8,7 @@ use super::{Path, Place, named};
 
 /// The server on one thread, or on so many workers.
 pub(super) fn start(place: &Place<'_>, name: &str, threads: u16) -> Result<Path> {
-    let mut path = Path::new(name);
+    let mut path = Path::bare(name);
     path.address = server(&mut path, place, threads)?;
     Ok(path)
 }

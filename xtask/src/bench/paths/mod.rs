@@ -10,6 +10,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+pub(super) use routed::{gateway_for_many, instance_for_many};
+
 use super::process::Running;
 use super::programs::Programs;
 use crate::workspace::Workspace;
@@ -145,7 +147,7 @@ impl<'a> Place<'a> {
 
 impl Path {
     /// Nothing yet.
-    fn new(name: &str) -> Self {
+    pub(super) fn bare(name: &str) -> Self {
         Self {
             name: name.to_owned(),
             address: String::new(),

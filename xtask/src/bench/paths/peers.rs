@@ -22,7 +22,7 @@ const NODE: &str = "x-node-id=site-7";
 
 pub(super) fn haproxy(place: &Place<'_>, name: &str) -> Result<Path> {
     installed("haproxy", "-v")?;
-    let mut path = Path::new(name);
+    let mut path = Path::bare(name);
     let upstream = direct::server(&mut path, place, 1)?;
     path.address = free_address()?;
     let filled = [
@@ -39,7 +39,7 @@ pub(super) fn haproxy(place: &Place<'_>, name: &str) -> Result<Path> {
 
 pub(super) fn nginx(place: &Place<'_>, name: &str) -> Result<Path> {
     installed("nginx", "-v")?;
-    let mut path = Path::new(name);
+    let mut path = Path::bare(name);
     let upstream = direct::server(&mut path, place, 1)?;
     path.address = free_address()?;
     let folder = place.folder.join("nginx");
@@ -58,7 +58,7 @@ pub(super) fn nginx(place: &Place<'_>, name: &str) -> Result<Path> {
 
 pub(super) fn envoy(place: &Place<'_>, name: &str) -> Result<Path> {
     let program = envoy_program(place)?;
-    let mut path = Path::new(name);
+    let mut path = Path::bare(name);
     let upstream = direct::server(&mut path, place, 1)?;
     path.address = free_address()?;
     let filled = [
@@ -72,7 +72,7 @@ pub(super) fn envoy(place: &Place<'_>, name: &str) -> Result<Path> {
 
 pub(super) fn envoy_reverse(place: &Place<'_>, name: &str) -> Result<Path> {
     let program = envoy_program(place)?;
-    let mut path = Path::new(name);
+    let mut path = Path::bare(name);
     let upstream = direct::server(&mut path, place, 1)?;
     path.address = free_address()?;
     path.header = Some(NODE.to_owned());

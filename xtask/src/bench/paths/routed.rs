@@ -25,7 +25,7 @@ pub(super) const WIDE: Flags = Flags {
 
 /// A server that is an instance itself.
 pub(super) fn instance(place: &Place<'_>, name: &str, flags: &Flags) -> Result<Path> {
-    let mut path = Path::new(name);
+    let mut path = Path::bare(name);
     let tunnel = gateway(&mut path, place, flags.gateway)?;
     let mut instance = Command::new(&place.programs.server);
     instance
@@ -37,7 +37,7 @@ pub(super) fn instance(place: &Place<'_>, name: &str, flags: &Flags) -> Result<P
 
 /// An agent beside a server that knows nothing of it.
 pub(super) fn agent(place: &Place<'_>, name: &str) -> Result<Path> {
-    let mut path = Path::new(name);
+    let mut path = Path::bare(name);
     let upstream = direct::server(&mut path, place, 1)?;
     let tunnel = gateway(&mut path, place, &[])?;
     let mut agent = Command::new(&place.programs.router);
@@ -61,4 +61,22 @@ fn gateway(path: &mut Path, place: &Place<'_>, flags: &[&str]) -> Result<String>
     let ready = path.start(place, "gateway", &gateway)?;
     path.address = named(&ready, "client")?;
     named(&ready, "tunnel")
+}
+
+/// Of many instances on one machine each has the same address.
+const MANY: &[&str] = &["--max-connections-per-ip", "16384"];
+
+/// A gateway that lets many instances in; where they dial it.
+pub(in super::super) fn gateway_for_many(path: &mut Path, place: &Place<'_>) -> Result<String> {
+    gateway(path, place, MANY)
+}
+
+/// The same with an instance that takes calls.
+pub(in super::super) fn instance_for_many(place: &Place<'_>, name: &str) -> Result<(Path, String)> {
+    let mut path = Path::bare(name);
+    let tunnel = gateway(&mut path, place, MANY)?;
+    let mut instance = Command::new(&place.programs.server);
+    instance.args(["instance", &format!("http://{tunnel}")]);
+    path.start(place, "instance", &instance)?;
+    Ok((path, tunnel))
 }
