@@ -1,5 +1,6 @@
 //! Everything that is run from this repository, one file a task: `cargo xtask --help`.
 
+mod bench;
 mod cases;
 mod ci;
 mod codegen;
@@ -36,6 +37,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
+    /// What a call costs: directly, through this project, and through what one would use instead
+    Bench(bench::Args),
     /// Everything that must hold before a change lands
     Ci(ci::Args),
     /// The case ledger: every case of behaviour, the tests that prove it, and their last result
@@ -68,6 +71,7 @@ fn main() -> ExitCode {
 fn run(task: Task) -> anyhow::Result<()> {
     let workspace = workspace::Workspace::load()?;
     match task {
+        Task::Bench(args) => bench::run(&workspace, &args),
         Task::Ci(args) => ci::run(&workspace, &args),
         Task::Cases(args) => cases::run(&workspace, &args),
         Task::Codegen(args) => codegen::run(&workspace, &args),

@@ -1,0 +1,21 @@
+//! tonic's client straight to tonic's server.
+
+use std::process::Command;
+
+use anyhow::Result;
+
+use super::{Path, Place, named};
+
+/// The server on one thread, or on so many workers.
+pub(super) fn start(place: &Place<'_>, name: &str, threads: u16) -> Result<Path> {
+    let mut path = Path::bare(name);
+    path.address = server(&mut path, place, threads)?;
+    Ok(path)
+}
+
+/// A server for whatever stands before it; where it listens.
+pub(super) fn server(path: &mut Path, place: &Place<'_>, threads: u16) -> Result<String> {
+    let mut server = Command::new(&place.programs.server);
+    server.args(["direct", "127.0.0.1:0", "--threads", &threads.to_string()]);
+    named(&path.start(place, "server", &server)?, "addr")
+}
