@@ -136,18 +136,23 @@ impl<R: Role, T: Transport> Driver<R, T> {
 
     /// Writes while there is something to write and room for it. `Ready` when nothing is left.
     fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), String>> {
+        let mut wrote = false;
         while self.link.lock().tunnel.has_transmit() {
             match self.transport.poll_ready(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Ready(Ok(())) => {}
             }
+            wrote = true;
             let batch = self.link.drive(grpcrouter_core::Tunnel::poll_transmit);
             if let Some(batch) = batch
                 && let Err(error) = self.transport.write(batch)
             {
                 return Poll::Ready(Err(error));
             }
+        }
+        if wrote {
+            self.transport.rest();
         }
         Poll::Ready(Ok(()))
     }

@@ -23,6 +23,9 @@ pub(crate) trait Transport: Send + Unpin + 'static {
     /// Writes, after `poll_ready`.
     fn write(&mut self, batch: Batch) -> Result<(), String>;
 
+    /// Nothing more is to be written for now: gives back room that others could use.
+    fn rest(&mut self) {}
+
     /// Ends this side, after everything that was written.
     fn finish(&mut self, end: TransportEnd);
 }
@@ -84,6 +87,11 @@ impl Transport for H2Transport {
         self.send
             .send_data(Payload::Many(batch), false)
             .map_err(|e| e.to_string())
+    }
+
+    fn rest(&mut self) {
+        // What a stream has reserved is taken from the window of its connection, where others have tunnels too.
+        self.send.reserve_capacity(0);
     }
 
     fn finish(&mut self, end: TransportEnd) {

@@ -9,6 +9,7 @@ use super::support::client::pinned;
 use super::support::fault::Proxy;
 use super::support::handler::named;
 use super::support::mortal::Mortal;
+use super::support::scripted::{Scripted, dial};
 use super::support::world::{Running, World};
 use super::support::{until, within};
 
@@ -126,4 +127,16 @@ async fn acknowledged_but_unaware(world: &World, proxy: &Proxy, config: Instance
         "it has not heard of it"
     );
     running
+}
+
+#[tokio::test]
+async fn tunnels_on_one_connection_leave_each_other_its_window() {
+    let world = World::start().await;
+    // HTTP/2's own window for all of a connection is 65,535 bytes, less than one tunnel may ask for.
+    let connection = dial(world.tunnels, 1 << 20).await;
+    let mut tunnels = Vec::new();
+    for id in ["a", "b", "c"] {
+        tunnels.push(Scripted::register_on(connection.clone(), id).await);
+    }
+    assert_eq!(world.gateway.instances(), 3);
 }

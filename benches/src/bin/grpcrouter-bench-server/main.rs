@@ -12,6 +12,10 @@ use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 use grpcrouter::Target;
 
+/// As in this project's binaries, behind every path alike.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Serves the bench service; prints `ready ...` once, when it is true.
 #[derive(Parser)]
 #[command(max_term_width = 100)]

@@ -8,6 +8,7 @@ use grpcrouter::proto::v1::{HealthStatus, InstanceInfo, ServiceInfo};
 use grpcrouter::{Clock, TunnelConfig, first_epoch};
 use grpcrouter_core::tunnel::{Event, InstanceEvent};
 use grpcrouter_core::{Instance, Key, Tunnel};
+use h2::client::SendRequest;
 use h2::{RecvStream, SendStream};
 use http::Request;
 use tokio::net::TcpStream;
@@ -27,16 +28,12 @@ pub(crate) struct Scripted {
 impl Scripted {
     /// Registers, with a stream window of so many bytes.
     pub(crate) async fn register(tunnels: SocketAddr, id: &str, window: u32) -> Self {
-        let socket = TcpStream::connect(tunnels).await.expect("connects");
-        socket.set_nodelay(true).expect("a socket");
-        let mut builder = h2::client::Builder::new();
-        builder
-            .initial_window_size(window)
-            .max_send_buffer_size(1 << 24);
-        let shaken = within("a handshake", builder.handshake(socket)).await;
-        let (mut requests, connection) = shaken.expect("speaks HTTP/2");
-        tokio::spawn(connection);
-        let request = Request::post(format!("http://{tunnels}/grpcrouter.v1.Router/Register"))
+        Self::register_on(dial(tunnels, window).await, id).await
+    }
+
+    /// Registers on a connection that may have other tunnels.
+    pub(crate) async fn register_on(mut requests: SendRequest<Bytes>, id: &str) -> Self {
+        let request = Request::post("http://gateway.test/grpcrouter.v1.Router/Register")
             .header("content-type", "application/grpc")
             .header("te", "trailers")
             .body(())
@@ -126,4 +123,18 @@ impl Scripted {
             self.tunnel.handle_bytes(self.clock.now(), data);
         }
     }
+}
+
+/// A connection to a gateway's tunnels, with a stream window of so many bytes.
+pub(crate) async fn dial(tunnels: SocketAddr, window: u32) -> SendRequest<Bytes> {
+    let socket = TcpStream::connect(tunnels).await.expect("connects");
+    socket.set_nodelay(true).expect("a socket");
+    let mut builder = h2::client::Builder::new();
+    builder
+        .initial_window_size(window)
+        .max_send_buffer_size(1 << 24);
+    let shaken = within("a handshake", builder.handshake(socket)).await;
+    let (requests, connection) = shaken.expect("speaks HTTP/2");
+    tokio::spawn(connection);
+    requests
 }
