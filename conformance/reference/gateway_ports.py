@@ -18,17 +18,27 @@ TUNNEL_KEEPALIVE_S = 60.0
 
 
 class Counted(Connection):
-    """A connection whose gateway waits for the end of its streams when it drains."""
+    """A connection of one of the two ports: its gateway counts it, and waits for the end of its streams when it
+    drains."""
 
-    def __init__(self, gateway, keepalive_s):
-        super().__init__(keepalive_s)
-        self.gateway = gateway
+    def __init__(self, gateway, port, keepalive_s):
+        super().__init__(keepalive_s, gateway.settings.preface_timeout_ms / 1000)
+        self.gateway, self.port = gateway, port
+
+    def connection_made(self, transport):
+        if len(self.port) >= self.gateway.settings.max_connections:
+            log.warning("a connection too many")
+            transport.abort()
+            return
+        self.port.add(self)
+        super().connection_made(transport)
 
     def forget(self, stream_id):
         super().forget(stream_id)
         self.gateway.changed.set()
 
     def connection_lost(self, error):
+        self.port.discard(self)
         super().connection_lost(error)
         self.gateway.changed.set()
 
@@ -37,16 +47,9 @@ class ClientConnection(Counted):
     """A client: its streams are calls."""
 
     def __init__(self, gateway):
-        super().__init__(gateway, gateway.settings.client_keepalive_ms / 1000)
-        self.stream_window = gateway.settings.client_window
-
-    def connection_made(self, transport):
-        self.gateway.clients.add(self)
-        super().connection_made(transport)
-
-    def connection_lost(self, error):
-        self.gateway.clients.discard(self)
-        super().connection_lost(error)
+        settings = gateway.settings
+        super().__init__(gateway, gateway.clients, settings.client_keepalive_ms / 1000)
+        self.stream_window, self.max_streams = settings.client_window, settings.max_streams
 
     def request(self, stream_id, headers, ended):
         try:
@@ -85,7 +88,7 @@ class TunnelConnection(Counted):
     stream_window = TUNNEL_WINDOW
 
     def __init__(self, gateway):
-        super().__init__(gateway, TUNNEL_KEEPALIVE_S)
+        super().__init__(gateway, gateway.instances, TUNNEL_KEEPALIVE_S)
 
     def request(self, stream_id, headers, ended):
         try:
