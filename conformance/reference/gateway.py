@@ -1,11 +1,13 @@
 """Reference material: an independent gateway, on h2.
 
     gateway.py [--listen HOST:PORT] [--tunnel-listen HOST:PORT] [settings]
+    gateway.py --subject [settings]
 
 Written from the comments of router.proto alone, to show that they are enough; it is for reading and for testing
 instances, not for service. Prints `ready client=ADDR tunnel=ADDR bound=BYTES`; `bound` is what it may hold of one
-call and direction (README.md). Logs go to stderr. SIGTERM drains it. Exit codes: 0 ended as asked, 2 wrong usage,
-5 calls were still running when draining had to end.
+call and direction (README.md). With --subject it reads settings and says the same as subject.proto has it. Logs go
+to stderr. SIGTERM drains it. Exit codes: 0 ended as asked, 2 wrong usage, 5 calls were still running when draining
+had to end.
 
 Left out, each as the protocol allows: routing keys, identity, asking for descriptors, the list of other gateways,
 WatchInstances, and health and reflection of its own.
@@ -17,127 +19,28 @@ import logging
 import signal
 import sys
 
-from gateway_admin import Admin
-from gateway_http import HTTP2_WINDOW, WRITE_BUFFER, Connection
+import subject
+from gateway_http import HTTP2_WINDOW, WRITE_BUFFER
+from gateway_ports import ClientConnection, TunnelConnection
 from gateway_registry import Registry
-from gateway_relay import KEPT_MAX, Relay
-from gateway_request import Malformed, NotGrpc, Refusal, Request
-from gateway_tunnel import BATCH, Tunnel
+from gateway_relay import KEPT_MAX
+from gateway_tunnel import BATCH
 from protocol import (
     CALL_WINDOW,
     DATA_IN_FRAME,
+    HANDSHAKE_MS,
     HEARTBEAT_MS,
+    MAX_CALLS,
     MAX_FRAME,
     MAX_METADATA,
-    PROTOCOL_ERROR,
-    UNAVAILABLE,
 )
-from stubs import REGISTER
-
-log = logging.getLogger("gateway")
-
-TUNNEL_WINDOW = 4 * 1024 * 1024
-# Instances' connections carry few streams, and may be silent between heartbeats.
-TUNNEL_KEEPALIVE_S = 60.0
-
-
-class Counted(Connection):
-    """A connection whose gateway waits for the end of its streams when it drains."""
-
-    def __init__(self, gateway, keepalive_s):
-        super().__init__(keepalive_s)
-        self.gateway = gateway
-
-    def forget(self, stream_id):
-        super().forget(stream_id)
-        self.gateway.changed.set()
-
-    def connection_lost(self, error):
-        super().connection_lost(error)
-        self.gateway.changed.set()
-
-
-class ClientConnection(Counted):
-    """A client: its streams are calls."""
-
-    def __init__(self, gateway):
-        super().__init__(gateway, gateway.settings.client_keepalive_ms / 1000)
-        self.stream_window = gateway.settings.client_window
-
-    def connection_made(self, transport):
-        self.gateway.clients.add(self)
-        super().connection_made(transport)
-
-    def connection_lost(self, error):
-        self.gateway.clients.discard(self)
-        super().connection_lost(error)
-
-    def request(self, stream_id, headers, ended):
-        try:
-            request = Request(headers, self.gateway.settings.max_metadata)
-        except Malformed as error:
-            log.info("a malformed request: %s", error)
-            self.reset(stream_id, PROTOCOL_ERROR)
-            return None
-        except NotGrpc as error:
-            self.send_headers(stream_id, [(b":status", error.status)], end=True)
-            if not ended:
-                self.reset(stream_id, 0)
-            return None
-        except Refusal as refusal:
-            return self._refused(stream_id, ended, refusal)
-        relay = Relay(self, stream_id, request, self.gateway.registry)
-        relay.request_ended = ended
-        try:
-            if self.gateway.draining:
-                raise Refusal(UNAVAILABLE, "draining", "the gateway is shutting down")
-            relay.start()
-        except Refusal as refusal:
-            relay.fail(refusal.code, refusal.reason, refusal.message)
-        return relay
-
-    def _refused(self, stream_id, ended, refusal):
-        relay = Relay(self, stream_id, None, self.gateway.registry)
-        relay.request_ended = ended
-        relay.fail(refusal.code, refusal.reason, refusal.message)
-        return relay
-
-
-class TunnelConnection(Counted):
-    """An instance, or a tool that asks for the list of instances."""
-
-    stream_window = TUNNEL_WINDOW
-
-    def __init__(self, gateway):
-        super().__init__(gateway, TUNNEL_KEEPALIVE_S)
-
-    def request(self, stream_id, headers, ended):
-        try:
-            request = Request(headers, MAX_METADATA)
-        except (Malformed, NotGrpc, Refusal) as error:
-            log.info("not a tunnel: %s", error)
-            self.reset(stream_id, PROTOCOL_ERROR)
-            return None
-        if request.method != REGISTER:
-            return Admin(self, stream_id, request.method, self.gateway.registry)
-        tunnel = Tunnel(self, stream_id, self.gateway)
-        self.gateway.tunnels.add(tunnel)
-        return tunnel
-
-    def forget(self, stream_id):
-        self.gateway.tunnels.discard(self.streams.get(stream_id))
-        super().forget(stream_id)
-
-    def _drop_all(self):
-        self.gateway.tunnels.difference_update(self.streams.values())
-        super()._drop_all()
 
 
 class Gateway:
     def __init__(self, settings):
         self.settings = settings
         self.registry = Registry(settings.max_tunnels)
-        self.clients = set()
+        self.clients, self.instances = set(), set()  # connections
         self.tunnels = set()
         self.changed = asyncio.Event()
         self.draining = False
@@ -150,15 +53,23 @@ class Gateway:
         transports = 2 * (WRITE_BUFFER + DATA_IN_FRAME) + BATCH + MAX_FRAME
         return client + settings.call_window + transports + KEPT_MAX
 
-    async def run(self):
+    async def run(self, reply=None):
+        """Runs until it is asked to end. A subject has a reply to give, once its ports take connections."""
         loop = asyncio.get_running_loop()
         stop = asyncio.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         tunnels = await self._listen(TunnelConnection, self.settings.tunnel_listen)
         clients = await self._listen(ClientConnection, self.settings.listen)
-        places = f"client={_address(clients)} tunnel={_address(tunnels)}"
-        print(f"ready {places} bound={self.bound()}", flush=True)
+        if reply is None:
+            places = f"client={_address(clients)} tunnel={_address(tunnels)}"
+            print(f"ready {places} bound={self.bound()}", flush=True)
+        else:
+            reply.client_addr, reply.tunnel_addr = _address(clients), _address(tunnels)
+            reply.bound_bytes = self.bound()
+            subject.answer(reply)
+            closed = loop.create_task(subject.closed())
+            closed.add_done_callback(lambda _: stop.set())
         await stop.wait()
         return await self._drain(clients, tunnels)
 
@@ -202,18 +113,32 @@ def arguments():
     parser.add_argument("--call-window", type=int, default=CALL_WINDOW)
     parser.add_argument("--max-frame", type=int, default=MAX_FRAME)
     parser.add_argument("--max-metadata", type=int, default=MAX_METADATA)
+    parser.add_argument("--max-calls", type=int, default=MAX_CALLS, help="at once on a tunnel")
+    parser.add_argument("--max-streams", type=int, default=1_024, help="at once on a client's connection")
+    parser.add_argument("--max-connections", type=int, default=4_096, help="at once on each port")
     parser.add_argument("--max-tunnels", type=int, default=1_024)
+    parser.add_argument("--message-max", type=int, default=0, help="longest message, bytes; 0: any")
     parser.add_argument("--heartbeat-ms", type=int, default=HEARTBEAT_MS)
+    parser.add_argument("--handshake-timeout-ms", type=int, default=HANDSHAKE_MS)
+    parser.add_argument("--preface-timeout-ms", type=int, default=10_000)
     parser.add_argument("--client-keepalive-ms", type=int, default=30_000)
     parser.add_argument("--drain-timeout-ms", type=int, default=30_000)
     parser.add_argument("--shuffle-fields", action="store_true", help="encode fields in another order")
+    parser.add_argument("--subject", action="store_true", help="read settings as subject.proto says")
     return parser.parse_args()
 
 
 async def main():
     settings = arguments()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    return await Gateway(settings).run()
+    reply = None
+    if settings.subject:
+        try:
+            reply = subject.gateway(settings)
+        except subject.Unready as error:
+            subject.refuse(str(error))
+            return 2
+    return await Gateway(settings).run(reply)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import logging
 
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
@@ -18,11 +19,15 @@ log = logging.getLogger("http")
 
 # What the transport may hold of what was written, before calls must wait.
 WRITE_BUFFER = 65_536
-MAX_STREAMS = 1_024
 MAX_HEADERS = 65_536
 # HTTP/2 begins with this window for each stream and for the connection.
 HTTP2_WINDOW = 65_535
 CLOSE_LIMIT_S = 5.0
+# Answers that HTTP/2 itself owes (to PING, to SETTINGS) may wait in the transport beside what calls have there.
+BACKLOG_MAX = 8 * WRITE_BUFFER
+# Streams that were reset before they came to anything, beyond those that did; and streams that broke HTTP/2. More of
+# either is an attack.
+WASTED_MAX = 100
 
 
 class Connection(asyncio.Protocol):
@@ -30,8 +35,9 @@ class Connection(asyncio.Protocol):
     it may and says whether it could write more at once."""
 
     stream_window = HTTP2_WINDOW
+    max_streams = 1_024
 
-    def __init__(self, keepalive_s):
+    def __init__(self, keepalive_s, preface_s):
         self.h2 = h2.connection.H2Connection(
             h2.config.H2Configuration(
                 client_side=False,
@@ -42,13 +48,14 @@ class Connection(asyncio.Protocol):
                 normalize_outbound_headers=False,
             )
         )
-        self.keepalive_s = keepalive_s
+        self.keepalive_s, self.preface_s = keepalive_s, preface_s
         self.streams = {}
         self.ready = {}
         self.owed = {}
         self.paused = self.pumping = self.closed = False
-        self.transport = self.timer = None
+        self.transport = self.timer = self.preface = None
         self.heard = False
+        self.wasted = self.broken = 0
 
     def request(self, stream_id, headers, ended):
         """A stream for a request, or None where it was answered at once."""
@@ -59,20 +66,20 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport):
         self.transport = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER)
-        self.h2.initiate_connection()
         codes = h2.settings.SettingCodes
-        self.h2.update_settings(
-            {
-                codes.INITIAL_WINDOW_SIZE: self.stream_window,
-                codes.MAX_CONCURRENT_STREAMS: MAX_STREAMS,
-                codes.MAX_HEADER_LIST_SIZE: MAX_HEADERS,
-            }
-        )
+        limits = {codes.MAX_CONCURRENT_STREAMS: self.max_streams, codes.MAX_HEADER_LIST_SIZE: MAX_HEADERS}
+        # In the first SETTINGS: what comes in a second one does not hold until it is acknowledged.
+        self.h2.local_settings = h2.settings.Settings(client=False, initial_values=limits)
+        self.h2.initiate_connection()
+        # A client that has not seen this yet sends as HTTP/2 begins, and h2 lets it.
+        self.h2.update_settings({codes.INITIAL_WINDOW_SIZE: self.stream_window})
         # The connection's window has room for all its streams: one that stalls stops no other.
-        room = min(2**31 - 1, MAX_STREAMS * max(self.stream_window, HTTP2_WINDOW)) - HTTP2_WINDOW
+        room = min(2**31 - 1, self.max_streams * max(self.stream_window, HTTP2_WINDOW)) - HTTP2_WINDOW
         self.h2.increment_flow_control_window(room)
         self.flush()
         self._watch()
+        # Until the other side's own preface has come, with the SETTINGS at its end.
+        self.preface = asyncio.get_running_loop().call_later(self.preface_s, self.close)
 
     def data_received(self, data):
         self.heard = True
@@ -85,6 +92,13 @@ class Connection(asyncio.Protocol):
             return
         for event in events:
             self._event(event)
+            if max(self.wasted, self.broken) > WASTED_MAX:
+                log.info("a connection wastes streams")
+                self._drop_all()
+                self.h2.close_connection(error_code=h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+                self.flush()
+                self.close()
+                return
         self.flush()
 
     def pause_writing(self):
@@ -99,8 +113,9 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error):
         self.closed = True
-        if self.timer is not None:
-            self.timer.cancel()
+        for timer in (self.timer, self.preface):
+            if timer is not None:
+                timer.cancel()
         self._drop_all()
 
     def _drop_all(self):
@@ -126,6 +141,7 @@ class Connection(asyncio.Protocol):
             if stream is not None:
                 stream.half_closed()
         elif isinstance(event, h2.events.StreamReset):
+            self.broken += not event.remote_reset
             stream = self.streams.get(event.stream_id)
             if stream is not None:
                 self.forget(event.stream_id)
@@ -135,6 +151,7 @@ class Connection(asyncio.Protocol):
             for stream_id in waiting:
                 self.wants_write(stream_id)
         elif isinstance(event, h2.events.RemoteSettingsChanged):
+            self.preface.cancel()
             for stream_id in self.streams:
                 self.wants_write(stream_id)
         elif isinstance(event, h2.events.ConnectionTerminated):
@@ -164,6 +181,14 @@ class Connection(asyncio.Protocol):
             owed = 0
             self.wants_flush()
         self.owed[stream_id] = owed
+
+    def used(self):
+        """A stream has come to something: a call was opened at an instance."""
+        self.wasted = max(0, self.wasted - 1)
+
+    def unused(self):
+        """A stream was reset before it came to that."""
+        self.wasted += 1
 
     def forget(self, stream_id):
         self.streams.pop(stream_id, None)
@@ -219,6 +244,9 @@ class Connection(asyncio.Protocol):
             data = self.h2.data_to_send()
             if data:
                 self.transport.write(data)
+            if self.transport.get_write_buffer_size() > BACKLOG_MAX:
+                log.info("a connection does not read its answers")
+                self.transport.abort()
 
     # Its end.
 

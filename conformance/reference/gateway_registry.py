@@ -153,7 +153,7 @@ class Registry:
 
     @staticmethod
     def _with_room(tunnels):
-        room = [it for it in tunnels if len(it.calls) < it.info.max_calls]
+        room = [it for it in tunnels if len(it.calls) < it.max_calls]
         if not room:
             raise Refusal(RESOURCE_EXHAUSTED, "limit", "the instance runs as many calls as it may")
         return room

@@ -2,6 +2,7 @@
 
 import asyncio
 
+from gateway_lengths import Lengths
 from gateway_request import Refusal
 from outgoing import Outgoing
 from protocol import (
@@ -81,6 +82,7 @@ class TunnelCall(Outgoing):
             if self.head is None:
                 raise Breach("data before HEAD")
             self.receiver.receive(frame.seq, frame.data)
+        too_long = not self.relay.answer_lengths.pass_on(frame.data)
         trailers = read_metadata(frame.trailers, limit, answer=True) if flags & COMPLETE else None
         if head is not None:
             self.relay.got_head(frame.content_type or CONTENT_TYPE, head)
@@ -90,6 +92,8 @@ class TunnelCall(Outgoing):
             self.tunnel.forget(self)
             status = frame.status if frame.status <= 16 else UNKNOWN
             self.relay.got_end(status, frame.message, frame.details, trailers)
+        if too_long:
+            self.relay.too_long("answer")
         self.relay.wants_write()
         self.tunnel.lanes.mark(self)
 
@@ -117,6 +121,7 @@ class TunnelCall(Outgoing):
         if request.content_type != CONTENT_TYPE:
             frame.content_type = request.content_type
         write_metadata(frame.metadata, request.metadata)
+        relay.connection.used()
         return True
 
     def left(self, data):
@@ -140,6 +145,8 @@ class Relay:
         self.request_ended = self.over = False
         self.head = self.end = None
         self.head_sent = False
+        limit = connection.gateway.settings.message_max
+        self.request_lengths, self.answer_lengths = Lengths(limit), Lengths(limit)
         if request is not None and request.timeout_s is not None:
             loop = asyncio.get_running_loop()
             self.deadline = loop.time() + request.timeout_s
@@ -161,6 +168,9 @@ class Relay:
     def data(self, data):
         if self.call is None or self.call.over:
             return
+        if not self.request_lengths.pass_on(data):
+            self.too_long("request")
+            return
         self.call.sender.waiting += data
         self.call.tunnel.lanes.mark(self.call)
 
@@ -174,6 +184,8 @@ class Relay:
         self._finish()
         if self.call is not None:
             self.call.cancel(CANCEL)
+        if self.call is None or not self.call.started:
+            self.connection.unused()
 
     # From the tunnel.
 
@@ -228,6 +240,9 @@ class Relay:
 
     def deadline_passed(self):
         self.fail(DEADLINE_EXCEEDED, "deadline", "the time of the call is over")
+
+    def too_long(self, which):
+        self.fail(RESOURCE_EXHAUSTED, "limit", f"the {which} has a message that is too long")
 
     def fail(self, code, reason, message, reset=CANCEL):
         """Ends the call by the gateway itself."""

@@ -11,7 +11,6 @@ from late import Breaches, Ended
 from outgoing import Lanes
 from protocol import (
     DEADLINE_EXCEEDED,
-    HANDSHAKE_S,
     INTERNAL,
     MAX_FRAME,
     OK,
@@ -50,7 +49,8 @@ class Tunnel:
         self.end = None  # the code with which the stream ends
         self.heard = asyncio.get_running_loop().time()
         self.nonce = 0
-        self.timer = asyncio.get_running_loop().call_later(HANDSHAKE_S, self._no_handshake)
+        patience = self.settings.handshake_timeout_ms / 1000
+        self.timer = asyncio.get_running_loop().call_later(patience, self._no_handshake)
 
     # From the connection.
 
@@ -116,6 +116,7 @@ class Tunnel:
         if self.gateway.draining:
             raise Rejected(UNAVAILABLE, "draining", "the gateway is shutting down")
         check(info)
+        self.max_calls = min(info.max_calls, self.settings.max_calls)
         self.info = info
         self.ended = Ended(4 * info.max_calls)
         self.services = {it.name: it.health for it in info.services}

@@ -1,11 +1,13 @@
 """Reference material: an independent instance that hosts the probe service, on grpcio.
 
     instance.py --gateway http://HOST:PORT --id ID [--side HOST:PORT] [settings]
+    instance.py --subject [settings]
 
-Written from the comments of router.proto and probe.proto alone, to show that they are enough; it
-is for reading and for testing gateways, not for service. Prints `ready id=ID gateway=URL` once it is registered
-with every gateway. Logs go to stderr. SIGTERM drains it. Exit codes: 0 ended as asked, 2 wrong usage, 3 superseded,
-4 refused for good, 5 calls were still running when draining had to end, 6 the side channel failed.
+Written from the comments of router.proto and probe.proto alone, to show that they are enough; it is for reading and
+for testing gateways, not for service. Prints `ready id=ID gateway=URL` once it is registered with every gateway. With
+--subject it reads settings and who it is as subject.proto has them, and replies once it dials. Logs go to stderr.
+SIGTERM drains it. Exit codes: 0 ended as asked, 2 wrong usage, 3 superseded, 4 refused for good, 5 calls were still
+running when draining had to end, 6 the side channel failed.
 """
 
 import argparse
@@ -16,9 +18,10 @@ import signal
 import sys
 import time
 
+import subject
 from instance_tunnel import Tunnel, announced_descriptors
 from probe_handler import Probe
-from protocol import CALL_WINDOW, MAX_CALLS, MAX_FRAME, MAX_METADATA, REVISION
+from protocol import CALL_WINDOW, HANDSHAKE_MS, MAX_CALLS, MAX_FRAME, MAX_METADATA, REVISION
 from side_channel import Side, SideFailed
 from stubs import PROBE_SERVICE, router
 from tunnel_probe import TunnelProbe
@@ -119,7 +122,7 @@ class Session:
 class Instance:
     def __init__(self, settings):
         self.settings = settings
-        self.started_us = time.time_ns() // 1000
+        self.started_us = settings.epoch_us or time.time_ns() // 1000
         self.stopping = asyncio.Event()
         names = settings.service or [PROBE_SERVICE]
         self.health = {name: router.HEALTHY for name in names}
@@ -128,7 +131,8 @@ class Instance:
         self.handler = TunnelProbe(self.probe, settings.message_max)
         self.sessions = [Session(self, gateway) for gateway in settings.gateway]
 
-    async def run(self):
+    async def run(self, reply=None):
+        """Runs until it is asked to end: the exit code. A subject has a reply to give, once it dials."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stopping.set)
@@ -137,29 +141,43 @@ class Instance:
             await self.side.connect(self.settings.side)
             others.append(asyncio.create_task(self.side.run()))
         work = [asyncio.create_task(it.run()) for it in self.sessions]
-        others += [asyncio.create_task(self._drain()), asyncio.create_task(self._ready())]
+        ready = self._ready() if reply is None else self._subject(reply)
+        others += [asyncio.create_task(self._drain()), asyncio.create_task(ready)]
         try:
-            while not all(it.done() for it in work):
-                running = [it for it in [*work, *others] if not it.done()]
-                await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for code in (it.result() for it in [*work, *others] if it.done()):
-                    if code:
-                        return code
-            return 0
+            code = await self._first_code(work, others)
+            self.side.event("ended", code=code)
+            return code
         finally:
             for task in [*work, *others]:
                 task.cancel()
             await asyncio.gather(*work, return_exceptions=True)
             await self.side.close()
 
+    @staticmethod
+    async def _first_code(work, others):
+        """The first exit code that is not 0, or 0 once all work is done."""
+        while not all(it.done() for it in work):
+            running = [it for it in [*work, *others] if not it.done()]
+            await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for code in (it.result() for it in [*work, *others] if it.done()):
+                if code:
+                    return code
+        return 0
+
     async def _ready(self):
         for session in self.sessions:
             await session.first_registration.wait()
         print(f"ready id={self.settings.id} gateway={','.join(self.settings.gateway)}", flush=True)
 
+    async def _subject(self, reply):
+        subject.answer(reply)
+        await subject.closed()
+        self.stopping.set()
+
     async def _drain(self):
         """Unregisters when it is time; a code where calls still run after that."""
         await self.stopping.wait()
+        self.side.event("draining")
         for tunnel in [tunnel for session in self.sessions for tunnel in session.tunnels]:
             tunnel.unregister("the instance ends")
         await asyncio.sleep(self.settings.drain_timeout_ms / 1000)
@@ -180,13 +198,14 @@ class Instance:
 
 def arguments():
     parser = argparse.ArgumentParser(description="Reference material: an independent instance.")
-    parser.add_argument("--gateway", action="append", required=True, help="http://HOST:PORT; repeatable")
-    parser.add_argument("--id", required=True)
+    parser.add_argument("--gateway", action="append", default=[], help="http://HOST:PORT; repeatable")
+    parser.add_argument("--id")
     parser.add_argument("--side", help="HOST:PORT of the suite's side channel")
     parser.add_argument("--service", action="append", default=[], help="instead of the probe's; repeatable")
     parser.add_argument("--key", action="append", default=[])
     parser.add_argument("--label", action="append", default=[], help="NAME=VALUE")
     parser.add_argument("--weight", type=int, default=1)
+    parser.add_argument("--epoch-us", type=int, default=0, help="of the first epoch; 0: the time of the start")
     parser.add_argument("--call-window", type=int, default=CALL_WINDOW)
     parser.add_argument("--max-frame", type=int, default=MAX_FRAME)
     parser.add_argument("--max-calls", type=int, default=MAX_CALLS)
@@ -194,20 +213,32 @@ def arguments():
     parser.add_argument("--message-max", type=int, default=64 * 1024 * 1024, help="longest message, bytes")
     parser.add_argument("--backoff-first-ms", type=int, default=100)
     parser.add_argument("--backoff-max-ms", type=int, default=10_000)
+    parser.add_argument("--handshake-timeout-ms", type=int, default=HANDSHAKE_MS)
     parser.add_argument("--drain-timeout-ms", type=int, default=30_000)
     parser.add_argument("--no-descriptors", action="store_true", help="announce no descriptors")
     parser.add_argument("--shuffle-fields", action="store_true", help="encode fields in another order")
     parser.add_argument("--lie", action="store_true", help="claim to have taken what was not read")
-    return parser.parse_args()
+    parser.add_argument("--subject", action="store_true", help="read settings as subject.proto says")
+    settings = parser.parse_args()
+    if not settings.subject and not (settings.gateway and settings.id):
+        parser.error("--gateway and --id are needed, or --subject")
+    return settings
 
 
 async def main():
     settings = arguments()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
+    reply = None
     try:
-        return await Instance(settings).run()
+        reply = subject.instance(settings) if settings.subject else None
+        return await Instance(settings).run(reply)
+    except subject.Unready as error:
+        subject.refuse(str(error))
+        return 2
     except SideFailed as error:
         log.error("%s", error)
+        if reply is not None:
+            subject.refuse(str(error))
         return 6
 
 

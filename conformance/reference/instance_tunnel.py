@@ -15,7 +15,6 @@ from outgoing import Lanes
 from protocol import (
     CALL_WINDOW,
     DATA_IN_FRAME,
-    HANDSHAKE_S,
     HEARTBEAT_MS,
     MAX_FRAME,
     MAX_METADATA,
@@ -60,7 +59,7 @@ class Tunnel:
         self.nonces = itertools.count(1)
         self.heard = 0.0
         self.since = None
-        self.stream = None
+        self.stream = self.handshake = None
         self.outcome = "not connected"
 
     async def run(self):
@@ -83,7 +82,8 @@ class Tunnel:
                 response_deserializer=router.RegisterResponse.FromString,
             )
             self.stream = register()
-            if not await self._handshake():
+            self.handshake = loop.create_task(self._handshake())
+            if not await self.handshake:
                 return
             tasks = [loop.create_task(self._write()), loop.create_task(self._beat())]
             await self._read()
@@ -96,7 +96,8 @@ class Tunnel:
             self.outcome = "the gateway did not answer"
         except asyncio.CancelledError:
             # grpcio says so of a stream that this side has cancelled, too.
-            if self.stream is None or not self.stream.cancelled():
+            ours = [it for it in (self.stream, self.handshake) if it is not None and it.cancelled()]
+            if not ours:
                 raise
         finally:
             for task in tasks:
@@ -118,7 +119,8 @@ class Tunnel:
 
     async def _handshake(self):
         await self.stream.write(router.RegisterRequest(instance_info=self.info))
-        first = await asyncio.wait_for(self.stream.read(), HANDSHAKE_S)
+        patience = self.settings.handshake_timeout_ms / 1000
+        first = await asyncio.wait_for(self.stream.read(), patience)
         kind = first.WhichOneof("frame") if first is not aio.EOF else None
         if kind == "error":
             self.outcome = first.error
@@ -220,8 +222,9 @@ class Tunnel:
     def unregister(self, reason):
         """Takes no more calls, once the gateway knows. Before it is registered there is nothing to say."""
         if self.ack is None:
-            if self.stream is not None:
-                self.stream.cancel()
+            # Not the stream: grpcio never ends a write to one that is cancelled while it connects.
+            if self.handshake is not None:
+                self.handshake.cancel()
         elif not self.draining:
             self.draining = True
             message = router.UnregisterRequest(reason=reason)

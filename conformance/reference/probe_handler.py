@@ -27,9 +27,14 @@ PREFIX = 5
 _NAME = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
 
 
+# Bytes 256 * k to 256 * k + 255 of a message depend on the sum of its number and k alone.
+_ROWS = [bytes((start + 7 * j) & 0xFF for j in range(256)) for start in range(256)]
+
+
 def make(number, size):
     """Message number `number` of `size` bytes: section 2."""
-    data = bytearray((number + 7 * j + j // 256) & 0xFF for j in range(size))
+    data = bytearray().join(_ROWS[(number + k) & 0xFF] for k in range(-(-size // 256)))
+    del data[size:]
     if size >= 4:
         data[:4] = (number & 0xFFFFFFFF).to_bytes(4, "big")
     return bytes(data)

@@ -89,6 +89,8 @@ class Stream:
         self.call.head(_encoded(entries))
 
     async def send(self, flag, message):
+        if len(message) > self.message_max:
+            raise Refused(RESOURCE_EXHAUSTED, f"a message of {len(message)} bytes")
         if not self.call.start_ready:
             await self.head([])
         await self.call.send(bytes([flag]) + len(message).to_bytes(4, "big") + message)

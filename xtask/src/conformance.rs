@@ -224,7 +224,9 @@ impl Run {
             Some(command.replace("{python}", &python.unwrap_or_default()))
         };
         Self {
+            gateway: fill(&self.gateway),
             gateway_cmd: fill(&self.gateway_cmd),
+            instance: fill(&self.instance),
             instance_cmd: fill(&self.instance_cmd),
             ..self.clone()
         }

@@ -131,7 +131,9 @@ async fn serve_client(socket: TcpStream, registry: Arc<Registry>) -> Result<()> 
         while calls.try_join_next().is_some() {}
         calls.spawn(relay::run(request, respond, registry.clone()));
     }
-    // The connection is gone: each call sees it at its own stream, and tells its instance.
+    // The connection is gone: each call sees it at its own stream, and tells its instance. Where a write failed, h2
+    // tells its streams no earlier than this.
+    drop(connection);
     while calls.join_next().await.is_some() {}
     Ok(())
 }
