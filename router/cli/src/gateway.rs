@@ -32,7 +32,8 @@ pub(crate) struct GatewayArgs {
     /// Where instances dial, as IP:PORT. Without it both use --listen, and whoever can call can register.
     #[arg(long, value_name = "ADDR", value_parser = args::listen)]
     pub(crate) tunnel_listen: Option<SocketAddr>,
-    /// Threads, each with a share of the connections. Default: one for each core.
+    /// Threads, each with a share of the connections. Default: one for every two cores, since the kernel's share
+    /// of a call, and whoever makes it, need the others.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_024))]
     threads: Option<u32>,
     /// How the gateway names itself to its instances.
@@ -136,7 +137,9 @@ pub(crate) fn run(args: GatewayArgs) -> Result<(), Failure> {
     if loaded.services().next().is_some() {
         info!(services = names(&loaded), "routes");
     }
-    let threads = args.threads.map_or_else(cores, |threads| threads as usize);
+    let threads = args
+        .threads
+        .map_or_else(default_threads, |threads| threads as usize);
     let ports = Ports::bind(&args, threads)?;
     let (client_addr, tunnel_addr) = ports.addrs()?;
     block_on(serve(args, loaded, ports, client_addr, tunnel_addr))
@@ -197,9 +200,10 @@ async fn serve(
     }
 }
 
-/// How many threads the machine can run at once; one where it does not say.
-fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+/// One for every two cores; one where the machine does not say how many it has.
+fn default_threads() -> usize {
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (cores / 2).max(1)
 }
 
 fn config(args: GatewayArgs) -> GatewayConfig {

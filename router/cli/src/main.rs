@@ -15,6 +15,10 @@ use clap::{Parser, Subcommand};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::info;
 
+/// Calls allocate and free small pieces in several threads; the system's allocator was a tenth of their cost.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Call any gRPC server behind a firewall: it dials out, clients call the gateway.
 #[derive(Debug, Parser)]
 #[command(name = "grpcrouter", version, after_help = SIGNALS_AND_EXIT_CODES)]

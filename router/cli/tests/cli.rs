@@ -3,6 +3,7 @@
 mod local;
 mod process;
 mod routes;
+mod threads;
 
 use std::net::TcpListener;
 

@@ -36,11 +36,9 @@ const SENT_MIN: usize = 128 * 1024;
 /// How often the memory is read while a stream flows.
 const LOOKS: usize = 16;
 const LIMIT: Duration = Duration::from_secs(60);
-/// What makes glibc give back what is freed (README, Memory), so that what is measured is what the gateway
-/// holds: one arena, large pieces in mappings of their own, the heap's top given back, and no caches
-/// of freed pieces, one of which is enough to keep the heap below it.
-const GIVE_BACK: &str = "glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=8192:\
-    glibc.malloc.trim_threshold=131072:glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0";
+/// What makes the allocator give back at once what is freed (README, Memory), so that what is measured is what the
+/// gateway holds.
+const GIVE_BACK: (&str, &str) = ("MIMALLOC_PURGE_DELAY", "0");
 
 /// Proves: ZB-5
 #[tokio::test]
@@ -120,7 +118,7 @@ impl Gateway {
                 "127.0.0.1:0",
             ])
             .args(["--call-window-max", "80KiB"])
-            .env("GLIBC_TUNABLES", GIVE_BACK)
+            .env(GIVE_BACK.0, GIVE_BACK.1)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()

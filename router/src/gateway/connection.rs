@@ -134,7 +134,8 @@ fn dispatch(
             respond,
         ));
     } else if serves.clients() {
-        tokio::spawn(relay::relay(shared.clone(), request, respond));
+        // In a box of its own: a task would move all of it six times.
+        tokio::spawn(Box::pin(relay::relay(shared.clone(), request, respond)));
     } else {
         respond::trailers_only(&mut respond, admin::no_calls_here().trailers());
     }
