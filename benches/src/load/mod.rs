@@ -1,7 +1,7 @@
 //! The client side of a measurement, on one thread.
 //!
 //! A [`Workload`] is run by [`run`] as one or more parts. In each, workers call without a pause, first unmeasured and
-//! then for as long as was asked for; a [`Gate`] tells them which it is, and a [`Tally`] keeps what each saw.
+//! then for as long as was asked for; a gate tells them which it is, and a tally keeps what each saw.
 
 mod client;
 mod cpu;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
-use crate::case::{AT_GATEWAY, CALLS, Case, ROUTED};
+use crate::case::{AT_GATEWAY, CALLS, Case, GATEWAY, ROUTED};
 use crate::client::Call;
 use crate::clock;
 use crate::probe::Script;
@@ -19,7 +19,7 @@ pub(super) const CASES: &[Case] = &[
     Case::new("R4", AT_GATEWAY, run!(nobody_for_a_key)),
     Case::new("R5", AT_GATEWAY, run!(unknown_service)).alone(),
     Case::new("R6", AT_GATEWAY, run!(nobody_at_all)).alone(),
-    Case::new("R6w", AT_GATEWAY, run!(waits_for_one)).alone(),
+    Case::new("R6w", GATEWAY, run!(waits_for_one)).alone(),
     Case::new("R7", CALLS, run!(timeouts)),
     Case::new("R8", CALLS, run!(time_left)),
 ];

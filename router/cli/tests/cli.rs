@@ -467,8 +467,8 @@ async fn gateway(more: &[&str]) -> (Process, String, String) {
     let args = [&["gateway", "--listen", "127.0.0.1:0"], more].concat();
     let mut gateway = Process::start(&args);
     let ready = gateway.line().await;
-    let [client, tunnel, _] = parts(&ready).map(str::to_owned);
-    (gateway, client, tunnel)
+    let [client, tunnel, _] = parts(&ready);
+    (gateway, client.to_owned(), tunnel.to_owned())
 }
 
 /// Both addresses and the bound that a gateway's ready line names.
@@ -477,25 +477,14 @@ fn parts(ready: &str) -> [&str; 3] {
     let ["ready", client, tunnel, bound] = words[..] else {
         panic!("{ready}");
     };
-    let named = [("client=", client), ("tunnel=", tunnel), ("bound=", bound)];
-    named.map(|(name, word)| word.strip_prefix(name).expect(ready))
+    [("client=", client), ("tunnel=", tunnel), ("bound=", bound)]
+        .map(|(name, word)| word.strip_prefix(name).expect(ready))
 }
 
 /// An agent with a server that is down.
 fn agent(gateway: &str, id: &str) -> Process {
-    Process::start(&[
-        "agent",
-        "--gateway",
-        gateway,
-        "--upstream",
-        NOWHERE,
-        "--id",
-        id,
-        "--service",
-        "pkg.A",
-        "--service",
-        "pkg.B",
-        "--label",
-        "zone=x",
-    ])
+    let to = format!("--gateway {gateway} --upstream {NOWHERE}");
+    let line = format!("agent {to} --id {id} --service pkg.A --service pkg.B --label zone=x");
+    let args: Vec<_> = line.split(' ').collect();
+    Process::start(&args)
 }
