@@ -175,7 +175,7 @@ impl Path {
         group: &'static str,
         command: &Command,
     ) -> Result<&mut Running> {
-        self.commands.push(shown(command));
+        self.commands.push(shown(command, &place.folder));
         let name = format!("{}-{group}", self.name);
         let process = Running::start(command, &name, &place.logs)?;
         self.processes.push((group, process));
@@ -189,8 +189,8 @@ impl Path {
     }
 }
 
-/// A command as one would type it.
-fn shown(command: &Command) -> String {
+/// A command as one would type it at the project's root, whatever machine it ran on.
+fn shown(command: &Command, folder: &std::path::Path) -> String {
     let program = std::path::Path::new(command.get_program());
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     let args = command.get_args().map(|arg| arg.to_string_lossy());
@@ -198,6 +198,7 @@ fn shown(command: &Command) -> String {
         .chain(args)
         .collect::<Vec<_>>()
         .join(" ")
+        .replace(&*folder.to_string_lossy(), "target/bench")
 }
 
 /// A value of a ready line.
