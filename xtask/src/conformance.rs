@@ -135,12 +135,14 @@ fn all(workspace: &Workspace, programs: &Programs<'_>, only: &str, quick: bool) 
         let report = reports.join(file_name(run));
         let own = run.is_own();
         let run = &run.with_python(python.as_deref());
-        match one(workspace, programs, run, &report) {
+        let outcome = one(workspace, programs, run, &report);
+        // A run with a failed case has failed, and its report says which.
+        if own && report.exists() {
+            judged.extend(judged::results(&report)?);
+        }
+        match outcome {
             Ok(last) => {
                 println!("{:<30} {last}", run.name);
-                if own {
-                    judged.extend(judged::results(&report)?);
-                }
                 written.push(report);
                 tally.passed += 1;
             }
@@ -288,6 +290,10 @@ fn one(
     run: &Run,
     report: &PathBuf,
 ) -> Result<String> {
+    // What is there afterwards is of this run.
+    if report.exists() {
+        std::fs::remove_file(report)?;
+    }
     let fill =
         |command: &str| command.replace("{subject}", &programs.subject.display().to_string());
     let mut command = Command::new(programs.suite);

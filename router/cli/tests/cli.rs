@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// Nobody listens there.
 const NOWHERE: &str = "http://127.0.0.1:1";
 
+/// Proves: Z11
 #[tokio::test]
 async fn a_gateway_says_where_it_listens_and_stops_with_0() {
     let mut gateway = Process::start(&[
@@ -229,6 +230,7 @@ async fn a_taken_port_ends_with_1() {
     assert_eq!(end.stdout, "", "it was never ready");
 }
 
+/// Proves: Z11
 #[tokio::test]
 async fn help_is_for_people() {
     let help = grpcrouter(&["gateway", "--help"]).await;
