@@ -7,7 +7,7 @@ use grpcrouter::routing::{Balance, FieldKind, Route, Routes, ServiceRoutes};
 use http::{HeaderMap, Request};
 use prost::Message;
 
-use super::support::client::{Answer, Client, request};
+use super::support::client::{Answer, Client, assert_status, request};
 use super::support::framed;
 use super::support::handler::Handler;
 use super::support::keyed::{Asked, Keyed, PLACES, Place, ask, make};
@@ -31,14 +31,6 @@ fn by_site() -> Route {
 
 async fn asked(client: &Client, request: Request<()>) -> Answer {
     make(client, (request, site("i0"))).await
-}
-
-fn assert_status(answer: &Answer, code: u32, reason: &str) {
-    assert_eq!(
-        (answer.status(), answer.reason()),
-        (code, reason),
-        "{answer:?}"
-    );
 }
 
 /// Proves: R3

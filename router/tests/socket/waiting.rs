@@ -5,7 +5,7 @@ use std::time::Duration;
 use grpcrouter::{Clock, GatewayConfig};
 use http::Request;
 
-use super::support::client::{Answer, Client, Exchange, request};
+use super::support::client::{Answer, Client, Exchange, assert_status, request};
 use super::support::handler::Handler;
 use super::support::until;
 use super::support::world::World;
@@ -30,14 +30,6 @@ async fn begin(client: &Client, request: Request<()>, message: &[u8]) -> Exchang
 
 async fn made(client: &Client, request: Request<()>) -> Answer {
     begin(client, request, b"x").await.answer().await
-}
-
-fn assert_status(answer: &Answer, code: u32, reason: &str) {
-    assert_eq!(
-        (answer.status(), answer.reason()),
-        (code, reason),
-        "{answer:?}"
-    );
 }
 
 /// Proves: R6w

@@ -116,6 +116,14 @@ pub(crate) async fn pinned(client: &Client, id: &str) -> Answer {
     call.answer().await
 }
 
+pub(crate) fn assert_status(answer: &Answer, code: u32, reason: &str) {
+    assert_eq!(
+        (answer.status(), answer.reason()),
+        (code, reason),
+        "{answer:?}"
+    );
+}
+
 /// One call, both ways.
 pub(crate) struct Exchange {
     response: Option<ResponseFuture>,
