@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use clap::Args;
 use grpcrouter::routing::Routes;
-use grpcrouter::{GatewayConfig, TunnelConfig};
-use tracing::{error, info, warn};
+use grpcrouter::{Gateway, GatewayConfig, TunnelConfig};
+use tracing::{info, warn};
 
-use crate::ports::Ports;
+use crate::ports::{Ports, Sockets};
 use crate::routes::{RouteArgs, names};
 use crate::{Failure, Stop, args, asked_twice, block_on};
 
@@ -19,8 +19,9 @@ direction, beyond the reader's own window. It does not depend on the length of m
   responses:  64KiB (agent's window) + 32KiB (a piece) + call window + 64KiB (send buffer)
 With the defaults B is 245760 bytes, or 1212416 once call windows have grown to --call-window-max,
 which needs a round trip of 2 ms or more. The gateway says B when it starts, counted with its own
-windows: both in its log, the larger one as `bound=` in the ready line. For responses that is exact; the call window of requests is what the agent announces, by
---call-window and --call-window-max of its own, so B holds for requests where those are no larger.";
+windows: both in its log, the larger one as `bound=` in the ready line. For responses that is exact;
+the call window of requests is what the agent announces, by --call-window and --call-window-max of
+its own, so B holds for requests where those are no larger.";
 
 /// Run a gateway.
 #[derive(Debug, Args)]
@@ -159,15 +160,9 @@ async fn serve(
     let one_port = ports.tunnels.is_none();
     let mut shards = ports.into_shards(config);
     let (gateway, sockets) = shards.next().expect("there is one");
+    let listeners = sockets.listen()?;
     for (number, (gateway, sockets)) in (1..).zip(shards) {
-        let thread = std::thread::Builder::new().name(format!("gateway-{number}"));
-        thread.spawn(move || {
-            // Whoever waits on the first shard ends the process, this thread with it.
-            let served = block_on(async { Ok(sockets.serve(gateway).await?) });
-            if let Err(error) = served {
-                error!("thread {number} cannot serve: {}", error.message);
-            }
-        })?;
+        start_thread(number, gateway, sockets)?;
     }
     let reloaded = gateway.clone();
     routes.reload(move |routes| reloaded.set_routes(routes))?;
@@ -180,7 +175,7 @@ async fn serve(
     if one_port {
         warn!("one port for clients and tunnels: whoever can call can register");
     }
-    tokio::spawn(sockets.serve(gateway.clone()));
+    tokio::spawn(listeners.serve(gateway.clone()));
     // Whoever reads the line may send the signal at once.
     let mut stop = Stop::listen();
     let bound = bound.grown;
@@ -197,6 +192,33 @@ async fn serve(
             5,
             format!("calls that did not finish within --drain-timeout: {left}"),
         )),
+    }
+}
+
+/// Serves in a thread of its own, which listens once this returns. Whoever waits on the first shard ends the process, and
+/// this thread with it.
+fn start_thread(number: usize, gateway: Gateway, sockets: Sockets) -> Result<(), Failure> {
+    // One word: whether it listens.
+    let (tell, listens) = std::sync::mpsc::sync_channel(1);
+    let thread = std::thread::Builder::new().name(format!("gateway-{number}"));
+    thread.spawn(move || {
+        // Without a runtime nothing is told, which says so.
+        let _ = block_on(async {
+            match sockets.listen() {
+                Ok(listeners) => {
+                    let _ = tell.send(Ok(()));
+                    listeners.serve(gateway).await;
+                }
+                Err(error) => drop(tell.send(Err(error))),
+            }
+            Ok(())
+        });
+    })?;
+    let failed = |why: String| Failure::new(1, format!("thread {number} cannot serve: {why}"));
+    match listens.recv() {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(failed(error.to_string())),
+        Err(_) => Err(failed("no runtime".to_owned())),
     }
 }
 

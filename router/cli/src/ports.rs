@@ -20,6 +20,12 @@ pub(crate) struct Sockets {
     tunnels: Option<net::TcpListener>,
 }
 
+/// The same in the thread's runtime.
+pub(crate) struct Listeners {
+    clients: TcpListener,
+    tunnels: Option<TcpListener>,
+}
+
 impl Ports {
     pub(crate) fn bind(args: &GatewayArgs, threads: usize) -> Result<Self, Failure> {
         let bind = |addr| bind(addr, threads);
@@ -55,21 +61,29 @@ impl Ports {
 }
 
 impl Sockets {
+    /// Takes them into the runtime that this is called in.
+    pub(crate) fn listen(self) -> io::Result<Listeners> {
+        Ok(Listeners {
+            clients: TcpListener::from_std(self.clients)?,
+            tunnels: self.tunnels.map(TcpListener::from_std).transpose()?,
+        })
+    }
+}
+
+impl Listeners {
     /// Serves for as long as the thread's runtime does.
-    pub(crate) async fn serve(self, gateway: Gateway) -> io::Result<()> {
-        let clients = TcpListener::from_std(self.clients)?;
+    pub(crate) async fn serve(self, gateway: Gateway) {
         match self.tunnels {
             Some(tunnels) => {
-                let tunnels = TcpListener::from_std(tunnels)?;
                 tokio::join!(
-                    gateway.serve_clients(clients),
+                    gateway.serve_clients(self.clients),
                     gateway.serve_tunnels(tunnels)
                 );
             }
-            None => gateway.serve_both(clients).await,
+            None => gateway.serve_both(self.clients).await,
         }
         // It drains: nobody comes in any more, but its connections are still served here.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 

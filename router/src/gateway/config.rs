@@ -36,9 +36,9 @@ pub struct GatewayConfig {
     /// Calls at once on one client connection: MAX_CONCURRENT_STREAMS. 1,024. The connection's window is
     /// this many stream windows, so that a stalled call never stops its siblings.
     pub max_streams: u32,
-    /// Connections at once on each port. 16,384.
+    /// Connections at once, on all ports of a kind together. 16,384.
     pub max_connections: usize,
-    /// Connections at once from one address on a port of tunnels. 1,024: a site behind one NAT.
+    /// Connections at once from one address, on all ports of tunnels together. 1,024: a site behind one NAT.
     pub max_connections_per_ip: usize,
     /// How long a new connection may take to speak HTTP/2. 5 s.
     pub preface_timeout: Duration,

@@ -30,6 +30,7 @@ pub(super) struct Directory {
     replicas: Arc<[Mutex<Replica>]>,
     /// This shard's.
     own: usize,
+    limits: RegistryLimits,
     changes: Arc<Backlog>,
 }
 
@@ -61,6 +62,7 @@ impl Directory {
         let shard = |own| Self {
             replicas: replicas.clone(),
             own,
+            limits: limits.clone(),
             changes: changes.clone(),
         };
         (0..count).map(shard).collect()
@@ -74,8 +76,9 @@ impl Directory {
         link: &TunnelLink,
         accept: impl FnOnce(&mut tunnel::Tunnel<Gateway>, grpcrouter_core::Time),
     ) -> Result<Key, Refused> {
+        // Before any lock: nobody's call waits for what a stranger wrote to be read.
+        let registration = Registration::parse(info, identity, &self.limits)?;
         let mut all = self.lock_all();
-        let registration = Registration::parse(info, identity, all[0].registry.limits())?;
         let mut registered = all
             .iter_mut()
             .map(|it| it.registry.register(registration.clone(), link.clone()));

@@ -30,20 +30,20 @@ impl TcpListener {
     /// Listens at `addr` with so many sockets, at least one, among which the system spreads connections: one for each
     /// shard of a gateway.
     ///
-    /// Several have SO_REUSEPORT. So that they do not share the port with another program of the same user, which that
-    /// would allow, the port is first taken without it.
+    /// Several have SO_REUSEPORT. So that they do not share a port with another program of the same user, which that
+    /// would allow, a port that is named is first taken without it.
     ///
     /// # Errors
     /// Those of bind(2), such as an address that is in use.
     pub fn listen_shared(addr: SocketAddr, count: usize) -> io::Result<Vec<std::net::TcpListener>> {
-        let alone = std::net::TcpListener::bind(addr)?;
-        if count <= 1 {
-            alone.set_nonblocking(true)?;
-            return Ok(vec![alone]);
+        let several = count > 1;
+        if several && addr.port() != 0 {
+            drop(std::net::TcpListener::bind(addr)?);
         }
-        let addr = alone.local_addr()?;
-        drop(alone);
-        (0..count).map(|_| shared_socket(addr)).collect()
+        let first = socket(addr, several)?;
+        let addr = first.local_addr()?;
+        let others = (1..count).map(|_| socket(addr, several));
+        std::iter::once(Ok(first)).chain(others).collect()
     }
 }
 
@@ -80,14 +80,14 @@ impl Dialer for TcpDialer {
     }
 }
 
-/// As many as the standard library lets wait to be accepted, and more than a burst of instances that come back.
+/// Connections that may wait to be accepted, on each socket: a burst of instances that come back.
 const WAITING_MAX: i32 = 4_096;
 
-fn shared_socket(addr: SocketAddr) -> io::Result<std::net::TcpListener> {
+fn socket(addr: SocketAddr, shares_port: bool) -> io::Result<std::net::TcpListener> {
     let kind = socket2::Type::STREAM;
     let socket = socket2::Socket::new(socket2::Domain::for_address(addr), kind, None)?;
     socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
+    socket.set_reuse_port(shares_port)?;
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
     socket.listen(WAITING_MAX)?;
