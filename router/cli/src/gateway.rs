@@ -88,8 +88,8 @@ struct LimitArgs {
     /// `grpcrouter-wait-for-ready: true`.
     #[arg(long, value_name = "N", default_value_t = 1_024)]
     max_waiting: u32,
-    /// How long such a call may wait that has no deadline.
-    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = args::time)]
+    /// How long such a call may wait, whatever its deadline.
+    #[arg(long, value_name = "TIME", default_value = "5m", value_parser = args::time)]
     wait_timeout: Duration,
     /// Connections at once on each port.
     #[arg(long, value_name = "N", default_value_t = 16_384, value_parser = clap::value_parser!(u32).range(1..))]

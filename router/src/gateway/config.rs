@@ -49,7 +49,7 @@ pub struct GatewayConfig {
     /// Calls that may wait for an instance at once, each because its client asked with
     /// [`WAIT_FOR_READY`](crate::WAIT_FOR_READY). 1,024; 0: none. Each holds its metadata and what its client window lets come.
     pub max_waiting: usize,
-    /// How long one without a deadline may wait. 60 s.
+    /// How long one may wait, whatever its deadline: that is the client's to choose, and so no limit. 5 min.
     pub wait_timeout: Duration,
     /// Other gateways that instances may dial too; told to each in its acknowledgement.
     pub gateways: Vec<String>,
@@ -75,7 +75,7 @@ impl Default for GatewayConfig {
             client_keepalive: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(30),
             max_waiting: 1_024,
-            wait_timeout: Duration::from_secs(60),
+            wait_timeout: Duration::from_secs(300),
             gateways: Vec::new(),
             access_log: false,
             seed: fastrand::u64(..),
@@ -151,6 +151,22 @@ mod tests {
         assert_eq!(bound.fixed, 240 * 1024);
         assert!(bound.fixed <= 256 * 1024);
         assert_eq!(bound.grown, 240 * 1024 + 1024 * 1024 - 80 * 1024);
+    }
+
+    /// Proves: Z11
+    #[test]
+    fn the_readme_declares_the_bound_that_is_computed() {
+        let readme = include_str!("../../../README.md");
+        let bound = GatewayConfig::default().bound();
+        // As people write them: commas at thousands.
+        let said = |bytes: usize| format!("{},{:03}", bytes / 1_000, bytes % 1_000);
+        let (fixed, grown) = (
+            said(bound.fixed),
+            format!("1,{}", said(bound.grown - 1_000_000)),
+        );
+        let line =
+            format!("B is the larger sum: {fixed} bytes, or {grown} with call windows grown");
+        assert!(readme.contains(&line), "README.md does not say: {line}");
     }
 
     #[test]

@@ -63,6 +63,19 @@ impl<T: Into<GatewayStatus>> From<T> for Failure {
     }
 }
 
+/// Who did not take a call, and what the call gets where nobody else does.
+struct Tried {
+    key: Key,
+    status: GatewayStatus,
+}
+
+impl Tried {
+    /// Whether it has as many calls as it may: an answer, for which no call waits that asks to wait for an instance.
+    fn is_full(&self) -> bool {
+        self.status.reason == Reason::Limit
+    }
+}
+
 /// A request that is being sent to an instance.
 pub(super) struct Opening<'a, S> {
     pub(super) shared: &'a Arc<Shared>,
@@ -88,8 +101,7 @@ impl<S: Source> Opening<'_, S> {
         if self.ingress.pinned.is_none() && self.ingress.routing.waits() {
             data = self.find_key(data, deadline, &mut is_gone).await?;
         }
-        // Who did not take the call, and what it gets where nobody else is there.
-        let mut tried: Option<(Key, GatewayStatus)> = None;
+        let mut tried: Option<Tried> = None;
         loop {
             // A call that was reset while it waited to be taken costs an instance nothing.
             if poll_fn(|cx| Poll::Ready(is_gone(cx))).await {
@@ -101,12 +113,12 @@ impl<S: Source> Opening<'_, S> {
                     Some(id) => Choice::Instance(id),
                     None => self.ingress.routing.choice()?,
                 },
-                excluded: tried.as_ref().map(|(key, _)| *key),
+                excluded: tried.as_ref().map(|tried| tried.key),
             };
             let mut picked = self.shared.directory.pick(wanted);
             if let Err(error) = picked
                 && self.ingress.waits
-                && tried.is_none()
+                && !tried.as_ref().is_some_and(Tried::is_full)
             {
                 let (request, data) = (&mut *self.request, &mut data);
                 let waiting = waiting::wait(
@@ -124,7 +136,7 @@ impl<S: Source> Opening<'_, S> {
                 Ok(picked) => picked,
                 Err(error) => {
                     let first =
-                        tried.map_or_else(|| none_for(wanted.choice, error), |(_, first)| first);
+                        tried.map_or_else(|| none_for(wanted.choice, error), |tried| tried.status);
                     return Err(self.of_gateway(first).into());
                 }
             };
@@ -138,7 +150,8 @@ impl<S: Source> Opening<'_, S> {
                 Ok(call) => call,
                 // It is full, or began to drain or was lost after it was picked.
                 Err(error) if error.is_of_tunnel() && tried.is_none() => {
-                    tried = Some((key, error.into()));
+                    let status = error.into();
+                    tried = Some(Tried { key, status });
                     continue;
                 }
                 Err(error) => return Err(self.of_gateway(error.into()).into()),
@@ -151,7 +164,8 @@ impl<S: Source> Opening<'_, S> {
                 Received::End(trailers) => return Ok(Answer::Trailers(trailers)),
                 Received::Failed(fault) => match self.request.replay() {
                     Some(again) if self.may_retry(&fault) && tried.is_none() => {
-                        tried = Some((key, (&fault).into()));
+                        let status = (&fault).into();
+                        tried = Some(Tried { key, status });
                         data = again;
                     }
                     _ => return Err((&fault).into()),

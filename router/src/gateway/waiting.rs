@@ -26,8 +26,8 @@ impl Places {
     }
 }
 
-/// Waits until an instance takes the call: to its deadline, or where it has none as long as the gateway lets
-/// any wait. `error` is what the call gets where it may not wait, or no longer.
+/// Waits until an instance takes the call: to its deadline, and no longer than the gateway lets any wait. `error` is
+/// what the call gets where it may not wait, or no longer.
 ///
 /// What comes of the request meanwhile is read and added to `data`, as its window bounds it: frames that
 /// nobody reads would count against the whole connection.
@@ -45,7 +45,8 @@ pub(super) async fn wait<S: Source>(
     };
     let mut drain = shared.drain.subscribe();
     let mut revisions: watch::Receiver<u64> = shared.directory.revisions();
-    let until = deadline.unwrap_or_else(|| shared.clock.now() + shared.config.wait_timeout);
+    let limit = shared.clock.now() + shared.config.wait_timeout;
+    let until = deadline.map_or(limit, |deadline| deadline.min(limit));
     let over = tokio::time::sleep_until(shared.clock.instant(until));
     let mut over = std::pin::pin!(over);
     let mut more = BytesMut::from(std::mem::take(data));
@@ -61,9 +62,9 @@ pub(super) async fn wait<S: Source>(
             Cut = client => return Err(Failure::Gone),
             () = raised(&mut drain) => break Err(error),
             changed = revisions.changed() => if changed.is_err() { break Err(error) },
-            () = &mut over => match deadline {
-                Some(_) => return Err(too_late().into()),
-                None => break Err(error),
+            () = &mut over => match Some(until) == deadline {
+                true => return Err(too_late().into()),
+                false => break Err(error),
             },
         }
     };

@@ -6,7 +6,8 @@ use grpcrouter::{Clock, GatewayConfig};
 use http::Request;
 
 use super::support::client::{Answer, Client, Exchange, assert_status, request};
-use super::support::handler::Handler;
+use super::support::handler::{Handler, Park};
+use super::support::scripted::Scripted;
 use super::support::until;
 use super::support::world::World;
 
@@ -69,6 +70,61 @@ async fn a_call_without_a_deadline_waits_as_long_as_the_gateway_lets_it() {
     let answer = made(&world.client().await, waiting()).await;
     assert_status(&answer, 14, "no-instance");
     assert!(clock.now() - from >= wait_timeout);
+    world.quiet().await;
+}
+
+/// A deadline is the client's to choose: it alone is no limit.
+#[tokio::test]
+async fn no_deadline_lets_a_call_wait_longer_than_the_gateway_does() {
+    let world = World::with(GatewayConfig {
+        wait_timeout: Duration::from_millis(100),
+        ..GatewayConfig::default()
+    });
+    let world = world.await;
+    let patient = with("grpc-timeout", "99999999H", waiting());
+    let answer = made(&world.client().await, patient).await;
+    assert_status(&answer, 14, "no-instance");
+    world.quiet().await;
+}
+
+/// Proves: R6w, R17
+#[tokio::test]
+async fn a_call_that_an_instance_refused_waits_for_the_next() {
+    // Under the same id it is another instance: a later start of it.
+    for next in ["a", "b"] {
+        let world = World::start().await;
+        let mut scripted = Scripted::register(world.tunnels, "a", 1 << 20).await;
+        let client = world.client().await;
+        let waits = begin(&client, waiting(), b"hello").await;
+        let refused = scripted.incoming().await;
+        scripted.readable(refused, 10).await;
+        scripted.tunnel.refuse_call(refused);
+        let other = begin(&client, request("Echo"), b"x").await;
+        let also = scripted.incoming().await;
+        scripted.tunnel.refuse_call(also);
+        scripted.flush();
+        assert_status(&other.answer().await, 14, "refused");
+
+        world.instance(next, Handler::echo()).await;
+        let answer = waits.answer().await;
+        assert_eq!(answer.status(), 0, "{answer:?}");
+        assert_eq!(answer.messages, [&b"hello"[..]], "all that was sent");
+        world.quiet().await;
+    }
+}
+
+#[tokio::test]
+async fn no_call_waits_for_an_instance_that_is_full() {
+    let world = World::start().await;
+    let park = Park::new();
+    let mut config = world.config("a");
+    config.tunnel.max_calls = 1;
+    world.instance_with(config, park.handler()).await;
+    let client = world.client().await;
+    let first = begin(&client, request("Echo"), b"x").await;
+    park.holds(1).await;
+    assert_status(&made(&client, waiting()).await, 8, "limit");
+    drop(first);
     world.quiet().await;
 }
 

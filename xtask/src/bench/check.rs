@@ -81,7 +81,15 @@ pub(super) fn run(workspace: &Workspace, bless: bool) -> Result<()> {
 
 fn compare(before: &Baseline, now: &Baseline) -> Result<()> {
     let mut grown = Vec::new();
+    let lost = |layer: &&String| !now.instructions.contains_key(*layer);
+    for layer in before.instructions.keys().filter(lost) {
+        grown.push(format!("{layer}: in the baseline, and not counted"));
+    }
     for (layer, count) in &now.instructions {
+        // A layer that does nothing would never grow.
+        if *count == 0 {
+            grown.push(format!("{layer}: counted nothing"));
+        }
         let Some(was) = before.instructions.get(layer) else {
             grown.push(format!("{layer}: not in the baseline"));
             continue;

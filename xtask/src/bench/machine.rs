@@ -21,6 +21,11 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
+    /// Whether the commit alone says what was built, so that anyone can build it again.
+    pub(crate) fn can_be_repeated(&self) -> bool {
+        !self.commit.ends_with('+')
+    }
+
     pub(crate) fn read(workspace: &Workspace) -> Self {
         let said = |program: &str, args: &[&str]| {
             let mut command = Command::new(program);

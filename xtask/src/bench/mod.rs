@@ -70,10 +70,16 @@ pub(crate) fn run(workspace: &Workspace, args: &Args) -> Result<()> {
         "--name `{}`: letters, digits, `-` and `_` only, for it names files",
         args.name
     );
+    let nameless =
+        "--save keeps figures of a commit, and files differ from it (mend: commit them first)";
+    // Before the long part, and of what was read.
+    let repeatable = args.from.is_some() || machine::Machine::read(workspace).can_be_repeated();
+    ensure!(!args.save || repeatable, nameless);
     let data = match &args.from {
         Some(file) => Data::read(file)?,
         None => measured(workspace, args)?,
     };
+    ensure!(!args.save || data.machine.can_be_repeated(), nameless);
     let figures = Figures::of(&data);
     let report = report::markdown(&data, &figures);
     let plot = plot::svg(&figures);

@@ -4,7 +4,7 @@ use super::gateway;
 use super::process::{self, grpcrouter, within};
 
 /// A call without a key, and without an instance: its status and its reason.
-async fn keyless(client: &str) -> (String, String) {
+pub(crate) async fn keyless(client: &str) -> (String, String) {
     let call = process::call(client, "/pkg.A/Ask").await;
     let trailers = within("the end of the call", call).await.expect("no panic");
     let text = |name| trailers[name].to_str().expect("text").to_owned();

@@ -17,6 +17,8 @@ mod early;
 mod flow_bound;
 #[path = "../flow_isolation.rs"]
 mod flow_isolation;
+#[path = "../keys.rs"]
+mod keys;
 #[path = "../kinds.rs"]
 mod kinds;
 #[path = "../loss.rs"]
@@ -27,5 +29,7 @@ mod order;
 mod races;
 #[path = "../retry.rs"]
 mod retry;
+#[path = "../routing.rs"]
+mod routing;
 #[path = "../waiting.rs"]
 mod waiting;
