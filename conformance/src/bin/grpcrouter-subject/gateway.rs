@@ -1,6 +1,9 @@
 //! The gateway.
 
-use grpcrouter::{Clock, Gateway, Listener, TcpListener};
+use std::future::Future;
+use std::{io, net};
+
+use grpcrouter::{Clock, Gateway, TcpListener};
 use grpcrouter_conformance::mutant::{Hop, Mutant, Relay};
 use grpcrouter_conformance::pb::{SubjectReply, SubjectRequest};
 
@@ -28,8 +31,11 @@ pub(crate) async fn run(
         config.client_keepalive = AN_HOUR;
     }
     let grows = config.tunnel.call_window_max > config.tunnel.call_window;
-    let (clients, tunnels) = (bind().await?, bind().await?);
-    let addr = |listener: &TcpListener| listener.local_addr().map_err(|error| error.to_string());
+    let (clients, tunnels) = (bind(args.threads)?, bind(args.threads)?);
+    let addr = |sockets: &[net::TcpListener]| {
+        let addr = sockets[0].local_addr();
+        addr.map_err(|error| error.to_string())
+    };
     let (mut client_addr, mut tunnel_addr) = (addr(&clients)?, addr(&tunnels)?);
     let hop = match args.mutant {
         Some(mutant) => Hop::before(client_addr, mutant).await,
@@ -48,19 +54,20 @@ pub(crate) async fn run(
         }
         _ => None,
     };
-    let gateway = Gateway::new(config, Clock::start());
+    let shards = Gateway::shards(config, Clock::start(), clients.len());
+    let gateway = shards[0].clone();
     let bound = gateway.bound();
     let mut bound = if grows { bound.grown } else { bound.fixed } as u64;
     if args.mutant == Some(Mutant::UnderstatesBound) {
         bound /= UNDERSTATED;
     }
-    let serving = gateway.clone();
-    tokio::spawn(async move {
-        tokio::join!(
-            serving.serve_clients(clients),
-            serving.serve_tunnels(tunnels)
-        )
-    });
+    let mut threads = shards.into_iter().zip(clients.into_iter().zip(tunnels));
+    let (first, sockets) = threads.next().expect("there is one");
+    let serving = serve(first, sockets).map_err(|error| format!("cannot serve: {error}"))?;
+    tokio::spawn(serving);
+    for (shard, sockets) in threads {
+        start_thread(shard, sockets)?;
+    }
     reply(SubjectReply {
         client_addr: client_addr.to_string(),
         tunnel_addr: tunnel_addr.to_string(),
@@ -84,8 +91,44 @@ pub(crate) async fn run(
     Ok(if left == 0 { 0 } else { CUT_OFF })
 }
 
-async fn bind() -> Result<TcpListener, Refused> {
+/// Takes the sockets into this runtime; what comes of it serves for as long as the runtime runs.
+fn serve(
+    gateway: Gateway,
+    (clients, tunnels): (net::TcpListener, net::TcpListener),
+) -> io::Result<impl Future<Output = ()>> {
+    let (clients, tunnels) = (
+        TcpListener::from_std(clients)?,
+        TcpListener::from_std(tunnels)?,
+    );
+    Ok(async move {
+        tokio::join!(
+            gateway.serve_clients(clients),
+            gateway.serve_tunnels(tunnels)
+        );
+        // It drains: what is connected is still served here.
+        std::future::pending().await
+    })
+}
+
+/// Serves in a thread of its own, until the process ends. It listens since its sockets were bound.
+fn start_thread(
+    gateway: Gateway,
+    sockets: (net::TcpListener, net::TcpListener),
+) -> Result<(), Refused> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
+    let serving = {
+        let _here = runtime.enter();
+        serve(gateway, sockets).map_err(|error| format!("cannot serve: {error}"))?
+    };
+    std::thread::spawn(move || runtime.block_on(serving));
+    Ok(())
+}
+
+fn bind(threads: u32) -> Result<Vec<net::TcpListener>, Refused> {
     let addr = ([127, 0, 0, 1], 0).into();
-    let bound = TcpListener::bind(addr).await;
+    let bound = TcpListener::listen_shared(addr, threads as usize);
     bound.map_err(|error| format!("cannot listen on {addr}: {error}"))
 }

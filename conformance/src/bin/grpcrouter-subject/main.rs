@@ -62,6 +62,9 @@ struct GatewayArgs {
     /// Be broken in this way: a control, which the suite must notice
     #[arg(long)]
     mutant: Option<Mutant>,
+    /// Serve in so many threads, each with a runtime and sockets of its own
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    threads: u32,
 }
 
 #[derive(Debug, Args, Clone, Copy)]
