@@ -106,7 +106,7 @@ fn serve(
             gateway.serve_tunnels(tunnels)
         );
         // It drains: what is connected is still served here.
-        std::future::pending().await
+        std::future::pending::<()>().await;
     })
 }
 
