@@ -57,33 +57,22 @@ async fn a_call_that_waits_is_taken_by_the_next_instance_or_ends_at_its_deadline
     world.quiet().await;
 }
 
+/// A deadline is the client's to choose: it alone is no limit.
 #[tokio::test]
-async fn a_call_without_a_deadline_waits_as_long_as_the_gateway_lets_it() {
+async fn a_call_with_no_deadline_or_a_distant_one_waits_as_long_as_the_gateway_lets_it() {
     let wait_timeout = Duration::from_millis(100);
     let world = World::with(GatewayConfig {
         wait_timeout,
         ..GatewayConfig::default()
     });
     let world = world.await;
+    let client = world.client().await;
     let clock = Clock::start();
-    let from = clock.now();
-    let answer = made(&world.client().await, waiting()).await;
-    assert_status(&answer, 14, "no-instance");
-    assert!(clock.now() - from >= wait_timeout);
-    world.quiet().await;
-}
-
-/// A deadline is the client's to choose: it alone is no limit.
-#[tokio::test]
-async fn no_deadline_lets_a_call_wait_longer_than_the_gateway_does() {
-    let world = World::with(GatewayConfig {
-        wait_timeout: Duration::from_millis(100),
-        ..GatewayConfig::default()
-    });
-    let world = world.await;
-    let patient = with("grpc-timeout", "99999999H", waiting());
-    let answer = made(&world.client().await, patient).await;
-    assert_status(&answer, 14, "no-instance");
+    for patient in [waiting(), with("grpc-timeout", "99999999H", waiting())] {
+        let from = clock.now();
+        assert_status(&made(&client, patient).await, 14, "no-instance");
+        assert!(clock.now() - from >= wait_timeout);
+    }
     world.quiet().await;
 }
 

@@ -121,10 +121,19 @@ fn start_thread(
     let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
     let serving = {
         let _here = runtime.enter();
-        serve(gateway, sockets).map_err(|error| format!("cannot serve: {error}"))?
+        serve(gateway, sockets)
     };
-    std::thread::spawn(move || runtime.block_on(serving));
-    Ok(())
+    match serving {
+        Ok(serving) => {
+            std::thread::spawn(move || runtime.block_on(serving));
+            Ok(())
+        }
+        Err(error) => {
+            // Where another runtime runs, to drop one panics.
+            runtime.shutdown_background();
+            Err(format!("cannot serve: {error}"))
+        }
+    }
 }
 
 fn bind(threads: u32) -> Result<Vec<net::TcpListener>, Refused> {
