@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use grpcrouter_core::registry::{
     Choice, Filter, Identity, InvalidRegistration, Key, Load, PickError, Picked, RegisterError,
-    Registration, Registry, RegistryLimits, Wanted,
+    Registration, Registry, RegistryLimits, Running, Wanted,
 };
 use grpcrouter_core::{Gateway, tunnel};
 use grpcrouter_proto::v1::{Instance, InstanceInfo, ServiceInfo};
@@ -23,8 +23,9 @@ pub(super) type TunnelLink = Arc<Link<Gateway>>;
 ///
 /// Each shard has a replica of its own, so that its calls wait for no lock of another's. What concerns all of them
 /// happens under all of their locks, taken in order: no shard sees it before another does. The registry decides by what
-/// it is told alone, so replicas that are told the same agree in all but whose turn it is and who is how loaded, which
-/// each counts for its own calls.
+/// it is told alone, so replicas that are told the same agree in all but whose turn it is and how loaded a service's
+/// instances are for its hashed keys, which each counts for its own calls. An instance's running calls, by which the less
+/// loaded is found, they count together.
 #[derive(Debug)]
 pub(super) struct Directory {
     replicas: Arc<[Mutex<Replica>]>,
@@ -79,9 +80,12 @@ impl Directory {
         // Before any lock: nobody's call waits for what a stranger wrote to be read.
         let registration = Registration::parse(info, identity, &self.limits)?;
         let mut all = self.lock_all();
-        let mut registered = all
-            .iter_mut()
-            .map(|it| it.registry.register(registration.clone(), link.clone()));
+        let running = Running::default();
+        let mut registered = all.iter_mut().map(|it| {
+            let (registration, link) = (registration.clone(), link.clone());
+            it.registry
+                .register_with(registration, link, running.clone())
+        });
         let first = registered.next().expect("there is a shard")?;
         for other in registered {
             assert!(other.is_ok_and(|it| it.key == first.key), "replicas differ");

@@ -100,7 +100,8 @@ impl Gateway {
     /// runtime of its own. Calls may come in at one and go out at another. Their calls wait for no lock of each other's but
     /// those of tunnels that they share.
     ///
-    /// Each shard takes turns and counts load for its own calls. Clones are of the same shard.
+    /// Each shard takes turns for its own calls, and counts its own for the bound of hashed keys. The less loaded is found
+    /// by the calls of all. Clones are of the same shard.
     ///
     /// # Panics
     /// As [`new`](Self::new).

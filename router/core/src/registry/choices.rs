@@ -198,6 +198,41 @@ fn twice_the_weight_carries_twice_the_load() {
     assert_eq!(loads, [1_000, 2_000]);
 }
 
+/// Proves: R18
+#[test]
+fn replicas_that_share_a_count_find_the_same_instance_less_loaded() {
+    let mut replicas = [0, 1].map(|_| Registry::new(RegistryLimits::default()));
+    for id in ["a", "b"] {
+        let running = Running::default();
+        for replica in &mut replicas {
+            let registered = replica.register_with(instance(id, 1, &[S]), id, running.clone());
+            registered.expect("registers");
+        }
+    }
+    let [one, other] = &mut replicas;
+    let wanted = |choice| Wanted {
+        service: S,
+        choice,
+        excluded: None,
+    };
+    let busy = one.pick(wanted(Choice::Instance("a"))).expect("there");
+    for random in randoms().take(100) {
+        let idle = other.pick(wanted(Choice::LeastLoaded(random)));
+        let idle = idle.expect("someone");
+        assert_eq!(idle.tunnel, "b");
+        other.release(idle.load);
+    }
+    one.release(busy.load);
+    let both = randoms().take(100).map(|random| {
+        let idle = other.pick(wanted(Choice::LeastLoaded(random)));
+        let idle = idle.expect("someone");
+        other.release(idle.load);
+        idle.tunnel
+    });
+    let both: std::collections::BTreeSet<_> = both.collect();
+    assert_eq!(both.len(), 2, "its end is seen: {both:?}");
+}
+
 #[test]
 fn a_retry_goes_to_another_instance_by_every_choice() {
     let (mut registry, keys) = registry(&[1; 3]);

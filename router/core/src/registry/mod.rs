@@ -6,7 +6,7 @@
 //!
 //! - `registration` and `identity`: what an instance says of itself, parsed
 //! - `rotation`: round robin by weight; `ring`: consistent hashing; `draw`: at random by weight
-//! - `pick`: the choice for a call
+//! - `pick`: the choice for a call; `running`: the calls that it weighs
 //! - `view`: lists and health, for people and load balancers
 //! - `changes`: what watchers see; `filter`: which of it concerns them
 
@@ -19,6 +19,7 @@ mod pick;
 mod registration;
 mod ring;
 mod rotation;
+mod running;
 mod view;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ pub use self::identity::{Epoch, Identity, InstanceId};
 pub use self::limits::RegistryLimits;
 pub use self::pick::{Choice, Load, PickError, Picked, Wanted};
 pub use self::registration::{CATCH_ALL, InvalidRegistration, Registration, Service, is_serving};
+pub use self::running::Running;
 pub use crate::table::Key;
 
 use crate::sabotage::{self, Sabotage};
@@ -105,10 +107,10 @@ struct Entry<T> {
     registration: Registration,
     /// Beside each of the registration's services: its place in the rotation while it takes calls.
     places: Vec<Option<Place>>,
-    /// Beside each of them: its running calls.
+    /// Beside each of them: its running calls that this replica picked.
     loads: Vec<u32>,
     /// All of its running calls.
-    load: u32,
+    running: Running,
     draining: bool,
     tunnel: T,
 }
@@ -124,7 +126,7 @@ struct Offering {
     draw: Draw,
     /// The same ones by their hashes; made when the service is hashed for the first time.
     ring: Option<Ring>,
-    /// All of its running calls.
+    /// All of its running calls that this replica picked.
     load: u64,
 }
 
@@ -159,6 +161,20 @@ impl<T: Clone> Registry<T> {
         registration: Registration,
         tunnel: T,
     ) -> Result<Registered<T>, RegisterError> {
+        self.register_with(registration, tunnel, Running::default())
+    }
+
+    /// As [`register`](Self::register), in one of several replicas that count the instance's calls together: clones of
+    /// one `running` are given to all of them, which are told the same in the same order.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn register_with(
+        &mut self,
+        registration: Registration,
+        tunnel: T,
+        running: Running,
+    ) -> Result<Registered<T>, RegisterError> {
         let id = registration.id.clone();
         let owner = self.by_id.get(&id).copied();
         match owner {
@@ -172,7 +188,7 @@ impl<T: Clone> Registry<T> {
         }
         let replaced = owner.and_then(|owner| self.take_out(owner));
         Ok(Registered {
-            key: self.put_in(id, registration, tunnel),
+            key: self.put_in(id, registration, tunnel, running),
             replaced,
         })
     }
@@ -253,7 +269,13 @@ impl<T: Clone> Registry<T> {
         Ok(())
     }
 
-    fn put_in(&mut self, id: InstanceId, registration: Registration, tunnel: T) -> Key {
+    fn put_in(
+        &mut self,
+        id: InstanceId,
+        registration: Registration,
+        tunnel: T,
+        running: Running,
+    ) -> Key {
         for service in &registration.services {
             let offering = self.offerings.entry(service.name.clone());
             let offering = offering.or_insert_with(|| Offering {
@@ -270,7 +292,7 @@ impl<T: Clone> Registry<T> {
             registration,
             places,
             loads,
-            load: 0,
+            running,
             draining: false,
             tunnel,
         };

@@ -28,10 +28,11 @@ pub enum Choice<'a> {
     /// The instance of this id, else the one that registered this key first and is still there.
     Key(&'a [u8]),
     /// By consistent hashing: the first from the key's place on the ring that has fewer than 32 calls of
-    /// the service, or less than 5/4 of its share of them; of 64 that have more, the least loaded.
+    /// the service, or less than 5/4 of its share of them; of 64 that have more, the least loaded. Of several
+    /// replicas each counts the calls that it picked.
     Hash(&'a [u8]),
     /// The less loaded, for its weight, of two distinct instances that this random number picks by their
-    /// weights; of equally loaded ones the first.
+    /// weights; of equally loaded ones the first. Replicas count their calls together ([`Running`](super::Running)).
     LeastLoaded(u64),
 }
 
@@ -191,7 +192,7 @@ impl<T: Clone> Registry<T> {
         let position = registration
             .position(service)
             .or_else(|| registration.position(CATCH_ALL));
-        entry.load += 1;
+        entry.running.start();
         if let Some(position) = position {
             let name = &registration.services[position].name;
             self.offerings.get_mut(name).expect("declared").load += 1;
@@ -209,7 +210,7 @@ impl<T: Clone> Registry<T> {
         let Some(entry) = self.entries.get_mut(key) else {
             return;
         };
-        entry.load -= 1;
+        entry.running.end();
         if let Some(position) = position {
             let name = &entry.registration.services[position].name;
             self.offerings.get_mut(name).expect("declared").load -= 1;
@@ -289,7 +290,7 @@ impl Offering {
             .into();
         let of = |key| {
             let entry = entries.get(key).expect("members are registered");
-            (u64::from(entry.load), u64::from(entry.registration.weight))
+            (entry.running.count(), u64::from(entry.registration.weight))
         };
         let ((load_a, weight_a), (load_b, weight_b)) = (of(first), of(second));
         // Where they are equal it is the first, which was drawn by its weight alone: so calls that come

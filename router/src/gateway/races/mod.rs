@@ -46,6 +46,42 @@ fn threads_that_register_unregister_and_look_up_agree_on_an_order() {
     shuttle::check_pct(race, SCHEDULES / 2, SWITCHES);
 }
 
+/// Proves: R18
+#[test]
+fn the_less_loaded_is_found_by_the_calls_of_all_shards() {
+    let find = || {
+        let World {
+            directories: [one, other],
+            tunnels,
+            ..
+        } = World::new();
+        for (id, link) in tunnels.iter().enumerate().take(2) {
+            let registered = one.register(&info(id, 1), Identity::anonymous(), link, |_, _| {});
+            registered.expect("registers");
+        }
+        let pick = |directory: &Directory, choice: Choice<'_>| {
+            let wanted = Wanted {
+                service: SERVICE,
+                choice,
+                excluded: None,
+            };
+            directory.pick(wanted).expect("someone takes it")
+        };
+        let busy = pick(&one, Choice::Instance(&name(0)));
+        for _ in 0..10 {
+            let idle = pick(&other, Choice::LeastLoaded(0));
+            assert!(std::sync::Arc::ptr_eq(&idle.tunnel, &tunnels[1]));
+            other.release(idle.load);
+        }
+        one.release(busy.load);
+        let held = pick(&one, Choice::Instance(&name(1)));
+        let idle = pick(&other, Choice::LeastLoaded(0));
+        assert!(std::sync::Arc::ptr_eq(&idle.tunnel, &tunnels[0]));
+        one.release(held.load);
+    };
+    shuttle::check_random(find, 1);
+}
+
 /// Eight threads on one directory, and what must hold of what they saw.
 fn race() {
     let world = Arc::new(World::new());
