@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use tokio::io::AsyncWriteExt;
@@ -11,6 +12,7 @@ use tokio::net::TcpSocket;
 use crate::case::{Case, GATEWAY};
 use crate::client::frames::{Frames, Outcome};
 use crate::client::wire::{ACK, END_HEADERS, PREFACE, call_headers, frame, header_block, kind};
+use crate::clock;
 use crate::probe::side::Watched;
 use crate::probe::{self, Script};
 use crate::rig::Rig;
@@ -28,9 +30,11 @@ const FRAMES: usize = 5_000;
 const GROWTH: u64 = 6 << 20;
 /// Of a flood whose answers are not read: more than the kernel's buffers hold, both ways.
 const UNREAD: usize = 48 << 20;
-/// Calls beside it, one after the other, while nothing of a flood is taken: then it stands. A busy gateway may
-/// serve some of them before it comes back to the flood.
+/// Calls beside it, one after the other, while nothing of a flood is taken: then it stands, if that lasts for
+/// [`STAND_TIME`]. A busy gateway may serve some of them before it comes back to the flood.
 const STAND: usize = 200;
+/// Longer than a busy machine's kernel takes to send again what it had to drop: a few of TCP's retransmission timeouts.
+const STAND_TIME: Duration = Duration::from_secs(2);
 /// The longest frame that is taken of who has not agreed to more, in bytes.
 const MAX_FRAME: usize = 16_384;
 /// SETTINGS_MAX_FRAME_SIZE.
@@ -236,8 +240,8 @@ async fn unread(stage: &mut Stage, kind: u8, payload: &[u8]) -> Result<()> {
     let sent = AtomicUsize::new(0);
     let flood = flood(stage.rig.gateway.clients, &piece, &sent);
     tokio::pin!(flood);
-    let (mut quiet, mut last) = (0, 0);
-    while quiet < STAND {
+    let (mut quiet, mut last, mut since) = (0, 0, clock::now());
+    while quiet < STAND || since.elapsed() < STAND_TIME {
         tokio::select! {
             biased;
             ended = &mut flood => return ended,
@@ -246,7 +250,7 @@ async fn unread(stage: &mut Stage, kind: u8, payload: &[u8]) -> Result<()> {
         let now = sent.load(Ordering::Relaxed);
         match now == last && now > 0 {
             true => quiet += 1,
-            false => quiet = 0,
+            false => (quiet, since) = (0, clock::now()),
         }
         last = now;
     }
