@@ -32,8 +32,8 @@ pub use agent::{Agent, AgentConfig, AgentError, Upstream, UpstreamBody};
 pub use clock::{Clock, first_epoch};
 pub use dual::{Mode, ModeError, ServeError, ServiceInstance, Serving};
 pub use gateway::{
-    Bound, CLIENT_WINDOW_MIN, Counted, Gateway, GatewayBody, GatewayChannel, GatewayConfig,
-    GatewayService, Gauge, Gauges, RouterService, ServiceRouter,
+    Bound, CLIENT_WINDOW_MIN, CallCounts, Counted, Gateway, GatewayBody, GatewayChannel,
+    GatewayConfig, GatewayService, Gauge, Gauges, Metrics, RouterService, ServiceRouter,
 };
 pub use grpcrouter_core::Config as TunnelConfig;
 pub use grpcrouter_core::descriptors::DescriptorLimits;

@@ -1,6 +1,6 @@
 //! `grpcrouter gateway`.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
 use clap::Args;
@@ -8,9 +8,9 @@ use grpcrouter::routing::Routes;
 use grpcrouter::{Gateway, GatewayConfig, TunnelConfig};
 use tracing::{info, warn};
 
-use crate::ports::{Ports, Sockets};
+use crate::ports::{self, Ports, Sockets};
 use crate::routes::{RouteArgs, names};
-use crate::{Failure, Stop, args, asked_twice, block_on};
+use crate::{Failure, Stop, args, asked_twice, block_on, metrics};
 
 const ABOUT_BOUND: &str = "\
 In-flight bound B: what a sender can have handed over that its reader has not taken, per call and
@@ -33,6 +33,10 @@ pub(crate) struct GatewayArgs {
     /// Where instances dial, as IP:PORT. Without it both use --listen, and whoever can call can register.
     #[arg(long, value_name = "ADDR", value_parser = args::listen)]
     pub(crate) tunnel_listen: Option<SocketAddr>,
+    /// Serves figures for Prometheus at http://IP:PORT/metrics, as IP:PORT. Whoever can connect can read them: which
+    /// services there are, and how many calls.
+    #[arg(long, value_name = "ADDR", value_parser = args::listen)]
+    metrics: Option<SocketAddr>,
     /// Threads, each with a share of the connections. Default: one for every two cores, since the kernel's share
     /// of a call, and whoever makes it, need the others.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_024))]
@@ -142,8 +146,8 @@ pub(crate) fn run(args: GatewayArgs) -> Result<(), Failure> {
         .threads
         .map_or_else(default_threads, |threads| threads as usize);
     let ports = Ports::bind(&args, threads)?;
-    let (client_addr, tunnel_addr) = ports.addrs()?;
-    block_on(serve(args, loaded, ports, client_addr, tunnel_addr))
+    let figures = args.metrics.map(ports::bind_one).transpose()?;
+    block_on(serve(args, loaded, ports, figures))
 }
 
 /// Serves in this thread and so many others that each has one socket of each port.
@@ -151,9 +155,9 @@ async fn serve(
     mut args: GatewayArgs,
     loaded: Routes,
     ports: Ports,
-    client_addr: SocketAddr,
-    tunnel_addr: SocketAddr,
+    figures: Option<TcpListener>,
 ) -> Result<(), Failure> {
+    let (client_addr, tunnel_addr) = ports.addrs()?;
     let routes = std::mem::take(&mut args.routes);
     let mut config = config(args);
     config.routes = loaded;
@@ -179,7 +183,13 @@ async fn serve(
     // Whoever reads the line may send the signal at once.
     let mut stop = Stop::listen();
     let bound = bound.grown;
-    println!("ready client={client_addr} tunnel={tunnel_addr} bound={bound}");
+    let mut ready = format!("ready client={client_addr} tunnel={tunnel_addr} bound={bound}");
+    if let Some(figures) = figures {
+        ready.push_str(&format!(" metrics={}", figures.local_addr()?));
+        let figures = tokio::net::TcpListener::from_std(figures)?;
+        tokio::spawn(metrics::serve(figures, gateway.clone()));
+    }
+    println!("{ready}");
     stop.asked().await;
     let left = tokio::select! {
         biased;

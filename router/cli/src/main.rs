@@ -5,6 +5,7 @@ mod args;
 mod gateway;
 mod instances;
 mod logs;
+mod metrics;
 mod ports;
 mod routes;
 

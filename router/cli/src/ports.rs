@@ -87,6 +87,11 @@ impl Listeners {
     }
 }
 
+/// One socket that listens, for one thread.
+pub(crate) fn bind_one(addr: SocketAddr) -> Result<net::TcpListener, Failure> {
+    Ok(bind(addr, 1)?.pop().expect("as many as were asked for"))
+}
+
 fn bind(addr: SocketAddr, count: usize) -> Result<Vec<net::TcpListener>, Failure> {
     let failed = |error: io::Error| Failure::new(1, format!("cannot listen on {addr}: {error}"));
     TcpListener::listen_shared(addr, count).map_err(failed)

@@ -1,6 +1,7 @@
 //! The binary as scripts use it: what it prints, how it ends.
 
 mod local;
+mod metrics;
 mod process;
 mod routes;
 mod threads;

@@ -157,6 +157,11 @@ impl<T> Table<T> {
         }
     }
 
+    /// All values, in the order of their slots.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.slots.iter().filter_map(|slot| slot.value.as_ref())
+    }
+
     /// All keys in use, in the order of their slots.
     pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
         self.slots

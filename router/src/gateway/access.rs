@@ -1,14 +1,15 @@
-//! The access log: one line a call.
+//! What is known of a call once it is over: it is counted, and in the access log it has a line.
 
 use std::sync::Arc;
 
 use grpcrouter_core::Time;
 use grpcrouter_core::registry::{InstanceId, Key};
 
-use crate::status::GatewayStatus;
+use crate::status::{Code, GatewayStatus};
 
 use super::Shared;
-use super::request::Refusal;
+use super::metrics::Counting;
+use super::request::{Ingress, Refusal};
 
 /// Collects what is to be said of a call, and says it when it is dropped.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Access {
     outcome: Outcome,
     received: u64,
     sent: u64,
+    /// None before the request is known to be a call.
+    counting: Option<Counting>,
 }
 
 #[derive(Debug)]
@@ -47,15 +50,20 @@ impl Access {
             outcome: Outcome::None,
             received: 0,
             sent: 0,
+            counting: None,
         }
     }
 
-    /// The path as the instance sees it. The client's own may hold a routing key, which is nobody's to read
-    /// in a log.
-    pub(super) fn resolved(&mut self, path: &str) {
+    /// It is a call, with the path as the instance sees it. The client's own may hold a routing key, which is
+    /// nobody's to read in a log.
+    pub(super) fn resolved(&mut self, call: &Ingress<'_>) {
         if self.shared.config.access_log {
-            path.clone_into(&mut self.path);
+            call.path.clone_into(&mut self.path);
         }
+        let directory = &self.shared.directory;
+        let is_declared = || directory.read(|registry| registry.is_declared(call.service));
+        let calls = self.shared.meter.calls();
+        self.counting = Some(calls.begin(call.service, is_declared));
     }
 
     /// Who the call is given to.
@@ -79,9 +87,10 @@ impl Access {
     }
 
     pub(super) fn status(&mut self, status: &GatewayStatus) {
-        if self.shared.config.access_log {
-            self.outcome = Outcome::Status(status.clone());
-        }
+        self.outcome = match self.shared.config.access_log {
+            true => Outcome::Status(status.clone()),
+            false => Outcome::Code(status.code as u32),
+        };
     }
 
     pub(super) fn refused(&mut self, refusal: &Refusal) {
@@ -92,8 +101,26 @@ impl Access {
     }
 }
 
+impl Access {
+    fn count(&mut self) {
+        let calls = self.shared.meter.calls();
+        let code = match &self.outcome {
+            Outcome::Http(status) => return calls.refused(*status),
+            Outcome::None | Outcome::Gone => Code::Cancelled as u32,
+            Outcome::Code(code) => *code,
+            Outcome::Status(status) => status.code as u32,
+        };
+        // A request that was no call for another reason than HTTP's is counted, but by no name.
+        let counting = self.counting.take();
+        counting
+            .unwrap_or_else(|| calls.begin("", || false))
+            .end(code);
+    }
+}
+
 impl Drop for Access {
     fn drop(&mut self) {
+        self.count();
         if !self.shared.config.access_log {
             return;
         }

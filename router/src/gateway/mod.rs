@@ -12,6 +12,7 @@ mod gauges;
 mod health;
 mod inflow;
 mod listen;
+mod metrics;
 mod mount;
 mod open;
 #[cfg(test)]
@@ -39,12 +40,14 @@ use crate::net::Listener;
 pub use channel::GatewayChannel;
 pub use config::{Bound, CLIENT_WINDOW_MIN, GatewayConfig};
 pub use gauges::{Counted, Gauge, Gauges};
+pub use metrics::{CallCounts, Metrics};
 pub use mount::{GatewayBody, GatewayService};
 pub use router::{RouterService, ServiceRouter};
 
 use descriptors::Descriptors;
 use directory::Directory;
 use listen::{Seats, Serves};
+use metrics::Meter;
 use waiting::Places;
 
 /// A gateway. Cheap to clone; every clone is the same gateway.
@@ -69,7 +72,8 @@ pub struct Gateway {
     shared: Arc<Shared>,
 }
 
-/// What all connections of a shard share. The directory is the shard's own; all else is every shard's.
+/// What all connections of a shard share. The directory and the meter of calls are the shard's own; all else is every
+/// shard's.
 #[derive(Debug)]
 struct Shared {
     config: Arc<GatewayConfig>,
@@ -78,6 +82,7 @@ struct Shared {
     routes: Arc<ArcSwap<Routes>>,
     descriptors: Arc<Descriptors>,
     gauges: Gauges,
+    meter: Meter,
     /// Connections, on the ports of each kind.
     seats: Arc<Seats>,
     /// Of calls that wait for an instance.
@@ -110,14 +115,16 @@ impl Gateway {
             panic!("gateway settings: {wrong}");
         }
         let config = Arc::new(config);
-        let directories = Directory::shards(&config.registry, config.seed, count.max(1));
+        let count = count.max(1);
+        let directories = Directory::shards(&config.registry, config.seed, count);
+        let meters = Meter::shards(count);
         let routes = Arc::new(ArcSwap::from_pointee(config.routes.clone()));
         let descriptors = Arc::new(Descriptors::new(config.descriptors.clone()));
         let drain = watch::Sender::new(false);
         let gauges = Gauges::default();
         let seats = Arc::default();
         let waiting = Arc::new(Places::new(config.max_waiting));
-        let shard = |directory| Self {
+        let shard = |(directory, meter)| Self {
             shared: Arc::new(Shared {
                 config: config.clone(),
                 clock,
@@ -125,12 +132,13 @@ impl Gateway {
                 routes: routes.clone(),
                 descriptors: descriptors.clone(),
                 gauges: gauges.clone(),
+                meter,
                 seats: Arc::clone(&seats),
                 waiting: waiting.clone(),
                 drain: drain.clone(),
             }),
         };
-        directories.into_iter().map(shard).collect()
+        directories.into_iter().zip(meters).map(shard).collect()
     }
 
     /// Serves clients' calls. Returns when the gateway begins to drain; connections go on by themselves.

@@ -109,7 +109,7 @@ where
             return refuse(refusal);
         }
     };
-    access.resolved(ingress.path);
+    access.resolved(&ingress);
     let counted = shared.gauges.calls.enter();
     let mut request = Inflow::new(BodySource(body));
     let opening = Opening {

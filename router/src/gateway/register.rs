@@ -21,6 +21,7 @@ pub(super) async fn serve(shared: Arc<Shared>, transport: impl Transport, identi
     let tunnel =
         Tunnel::<grpcrouter_core::Gateway>::new(shared.clock.now(), shared.config.tunnel.clone());
     let link = Arc::new(Link::new(tunnel, shared.clock));
+    let entered = shared.meter.tunnels.enter(&link);
     let mut driver = Driver::new(link, transport, shared.clock);
     let mut session = Session {
         shared: &shared,
@@ -52,7 +53,7 @@ pub(super) async fn serve(shared: Arc<Shared>, transport: impl Transport, identi
     let farewell = async {
         let end = TransportEnd::Response(trailers(&error));
         driver.finish(end).await;
-        drop(open);
+        drop((entered, open));
     };
     // Clients that read slowly may have whole answers left to take.
     tokio::join!(farewell, link.keep_deadlines());
@@ -90,6 +91,8 @@ impl Session<'_> {
                 };
                 match directory.register(&info, self.identity.clone(), driver.link(), accept) {
                     Ok(key) => {
+                        let again = info.epoch.is_some_and(|epoch| epoch.attempt > 0);
+                        self.shared.meter.tunnels.registered(again);
                         info!(
                             instance = self.name,
                             services = info.services.len(),
@@ -99,6 +102,7 @@ impl Session<'_> {
                         self.shared.descriptors.announce(key, &info, driver.link());
                     }
                     Err(refused) => {
+                        self.shared.meter.tunnels.refused(refused.reason);
                         let message = &refused.message;
                         warn!(
                             instance = self.name,

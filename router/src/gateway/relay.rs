@@ -36,7 +36,7 @@ pub(super) async fn relay(
             return respond::refuse(&mut respond, &refusal);
         }
     };
-    access.resolved(ingress.path);
+    access.resolved(&ingress);
     let _open = shared.gauges.calls.enter();
     let mut request = Inflow::new(body);
     let opening = Opening {

@@ -18,11 +18,23 @@ use super::open::Failure;
 
 /// How many calls may wait at once.
 #[derive(Debug)]
-pub(super) struct Places(Semaphore);
+pub(super) struct Places {
+    free: Semaphore,
+    limit: usize,
+}
 
 impl Places {
     pub(super) fn new(limit: usize) -> Self {
-        Self(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)))
+        let limit = limit.min(Semaphore::MAX_PERMITS);
+        Self {
+            free: Semaphore::new(limit),
+            limit,
+        }
+    }
+
+    /// How many wait now.
+    pub(super) fn taken(&self) -> usize {
+        self.limit - self.free.available_permits()
     }
 }
 
@@ -40,7 +52,7 @@ pub(super) async fn wait<S: Source>(
     data: &mut Bytes,
     mut is_gone: impl FnMut(&mut Context<'_>) -> bool,
 ) -> Result<Result<Picked<TunnelLink>, PickError>, Failure> {
-    let Ok(_place) = shared.waiting.0.try_acquire() else {
+    let Ok(_place) = shared.waiting.free.try_acquire() else {
         return Ok(Err(error));
     };
     let mut drain = shared.drain.subscribe();

@@ -99,6 +99,7 @@ impl<R: Role> Link<R> {
     fn act<T>(&self, command: impl FnOnce(&mut State<R>, Time) -> T) -> T {
         let now = self.clock.now();
         let mut state = self.lock();
+        state.tunnel.advance(now);
         let timeout = state.tunnel.poll_timeout();
         let result = command(&mut state, now);
         state.deliver();
@@ -116,6 +117,7 @@ impl<R: Role> Link<R> {
     fn drive<T>(&self, step: impl FnOnce(&mut Tunnel<R>, Time) -> T) -> T {
         let now = self.clock.now();
         let mut state = self.lock();
+        state.tunnel.advance(now);
         let result = step(&mut state.tunnel, now);
         state.deliver();
         result

@@ -33,6 +33,7 @@ mod kinds;
 mod loss;
 mod messages;
 mod metadata;
+mod metrics;
 mod mounted;
 mod order;
 mod panics;

@@ -27,6 +27,8 @@ pub struct SendHalf {
     pub end: Option<Bytes>,
     /// Whether the call stands in the second lane.
     pub in_lane: bool,
+    /// Whether it counts as one that has data to send and no credit.
+    pub stalled: bool,
     /// Bytes that got credit and left the queue since the caller last asked.
     pub passed: usize,
     /// Holds messages to a length, where one is set.
@@ -56,6 +58,7 @@ impl SendHalf {
             queue: Buffer::default(),
             end: None,
             in_lane: false,
+            stalled: false,
             passed: 0,
             limit,
         }

@@ -53,7 +53,8 @@ use self::rotation::{Place, Rotation};
 /// A call came: [`pick`](Self::pick). It has ended: [`release`](Self::release).
 ///
 /// Getters: [`list`](Self::list), [`find`](Self::find), [`service_health`](Self::service_health),
-/// [`instance_health`](Self::instance_health), [`revision`](Self::revision), [`len`](Self::len).
+/// [`instance_health`](Self::instance_health), [`revision`](Self::revision), [`len`](Self::len),
+/// [`is_declared`](Self::is_declared).
 #[derive(Debug)]
 pub struct Registry<T> {
     limits: RegistryLimits,
@@ -234,6 +235,12 @@ impl<T: Clone> Registry<T> {
     #[must_use]
     pub fn revision(&self) -> u64 {
         self.changes.revision()
+    }
+
+    /// Whether an instance that is registered declares this service by name.
+    #[must_use]
+    pub fn is_declared(&self, service: &str) -> bool {
+        self.offerings.contains_key(service)
     }
 
     /// How many instances are registered, the draining ones included.

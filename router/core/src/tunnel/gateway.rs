@@ -228,7 +228,7 @@ impl Tunnel<Gateway> {
                 }),
                 _,
             ) => {
-                self.keepalive.on_heartbeat(now, nonce, reply_to);
+                self.on_heartbeat(now, nonce, reply_to);
                 self.on_health(services);
                 Ok(())
             }

@@ -174,7 +174,7 @@ impl Tunnel<Instance> {
                 }),
                 _,
             ) => {
-                self.keepalive.on_heartbeat(now, nonce, reply_to);
+                self.on_heartbeat(now, nonce, reply_to);
                 Ok(())
             }
             (Frame::Drain(drain), _) => {

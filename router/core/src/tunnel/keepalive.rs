@@ -45,19 +45,23 @@ impl Keepalive {
     }
 
     /// A heartbeat came. Zero is no number: nothing was asked, or nothing answered.
-    pub(super) fn on_heartbeat(&mut self, now: Time, nonce: u64, reply_to: u64) {
+    /// Gives the round trip that it ends.
+    pub(super) fn on_heartbeat(
+        &mut self,
+        now: Time,
+        nonce: u64,
+        reply_to: u64,
+    ) -> Option<Duration> {
         if nonce != 0 {
             self.answer_due = Some(nonce);
         }
-        if let Some((waiting, sent)) = self.waiting
-            && waiting == reply_to
-        {
-            self.waiting = None;
-            if self.rtts.len() == RTT_SAMPLES {
-                self.rtts.pop_front();
-            }
-            self.rtts.push_back((now, now - sent));
+        let (_, sent) = self.waiting.take_if(|(waiting, _)| *waiting == reply_to)?;
+        if self.rtts.len() == RTT_SAMPLES {
+            self.rtts.pop_front();
         }
+        let rtt = now - sent;
+        self.rtts.push_back((now, rtt));
+        Some(rtt)
     }
 
     /// When something is to be done.

@@ -8,6 +8,7 @@ mod grace;
 mod instance;
 mod keepalive;
 mod lanes;
+mod meters;
 mod receive;
 mod role;
 mod send;
@@ -29,6 +30,7 @@ use crate::window::Growth;
 pub use batch::Batch;
 pub use gateway::{CallRequest, GatewayEvent};
 pub use instance::{InstanceEvent, ResponseHead};
+pub use meters::{Meters, RTT_BOUNDS, Rtts};
 pub use role::{Gateway, Instance, Role};
 
 use descriptors::Handover;
@@ -59,7 +61,7 @@ pub mod reset_code {
 /// Its methods are of four kinds.
 ///
 /// - **Getters** change nothing: [`phase`](Self::phase), [`open_calls`](Self::open_calls),
-///   [`rtt`](Self::rtt), [`fault`](Self::fault), [`queued`](Self::queued).
+///   [`rtt`](Self::rtt), [`fault`](Self::fault), [`queued`](Self::queued), [`meters`](Self::meters).
 /// - **`handle_*`** say that something happened outside: [`handle_bytes`](Self::handle_bytes) for what the
 ///   transport read, [`handle_timeout`](Self::handle_timeout) when the time of `poll_timeout` has come,
 ///   [`handle_end`](Self::handle_end) when the transport ended.
@@ -88,6 +90,7 @@ pub struct Tunnel<R: Role> {
     grants: VecDeque<Key>,
     deadlines: BTreeSet<(Time, Key)>,
     keepalive: Keepalive,
+    meters: Meters,
     faults: Faults,
     grace: Grace,
     events: VecDeque<Event<R>>,
@@ -175,6 +178,7 @@ impl<R: Role> Tunnel<R> {
             grants: VecDeque::with_capacity(PLACES),
             deadlines: BTreeSet::new(),
             keepalive: Keepalive::new(now, config.heartbeat_interval),
+            meters: Meters::since(now),
             faults: Faults::default(),
             grace: Grace::new(grace),
             events: VecDeque::with_capacity(PLACES),
@@ -386,6 +390,7 @@ impl<R: Role> Tunnel<R> {
         };
         call.over = over;
         call.send.stop();
+        self.meters.look_at(&mut call.send);
         let (id, credit) = (call.id, call.recv.window.left());
         // A reader that is still there learns that nothing more will come.
         let cut = over == Over::ByUs && call.recv.state != RecvState::Ended;

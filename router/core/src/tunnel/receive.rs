@@ -20,6 +20,7 @@ impl<R: Role> Tunnel<R> {
             return;
         }
         self.keepalive.heard(now);
+        self.meters.received += bytes.len() as u64;
         self.deframer.push(bytes);
         if let Err(error) = self.read_frames(now) {
             self.close(error);

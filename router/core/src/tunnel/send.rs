@@ -55,6 +55,7 @@ impl<R: Role> Tunnel<R> {
         }
         self.write_descriptors();
         self.lanes.end_batch(&mut batch);
+        self.meters.sent += batch.len() as u64;
         (!batch.is_empty()).then_some(batch)
     }
 
@@ -176,10 +177,11 @@ impl<R: Role> Tunnel<R> {
 
     /// Gives a call its place in the second lane, if it can use it.
     pub(super) fn enlist(&mut self, key: Key) {
-        if let Some(call) = self.calls.get_mut(key)
-            && call.send.sendable()
-            && !std::mem::replace(&mut call.send.in_lane, true)
-        {
+        let Some(call) = self.calls.get_mut(key) else {
+            return;
+        };
+        self.meters.look_at(&mut call.send);
+        if call.send.sendable() && !std::mem::replace(&mut call.send.in_lane, true) {
             self.lanes.enlist(key);
         }
     }

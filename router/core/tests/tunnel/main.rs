@@ -13,6 +13,7 @@ mod hostile;
 mod lanes;
 mod late;
 mod limits;
+mod meters;
 mod model;
 mod pair;
 mod tables;

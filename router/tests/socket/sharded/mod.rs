@@ -23,6 +23,8 @@ mod keys;
 mod kinds;
 #[path = "../loss.rs"]
 mod loss;
+#[path = "../metrics.rs"]
+mod metrics;
 #[path = "../order.rs"]
 mod order;
 #[path = "../races.rs"]
