@@ -12,7 +12,6 @@ use tokio::net::TcpSocket;
 use crate::case::{Case, GATEWAY};
 use crate::client::frames::{Frames, Outcome};
 use crate::client::wire::{ACK, END_HEADERS, PREFACE, call_headers, frame, header_block, kind};
-use crate::clock;
 use crate::probe::side::Watched;
 use crate::probe::{self, Script};
 use crate::rig::Rig;
@@ -30,10 +29,11 @@ const FRAMES: usize = 5_000;
 const GROWTH: u64 = 6 << 20;
 /// Of a flood whose answers are not read: more than the kernel's buffers hold, both ways.
 const UNREAD: usize = 48 << 20;
-/// Calls beside it, one after the other, while nothing of a flood is taken: then it stands, if that lasts for
-/// [`STAND_TIME`]. A busy gateway may serve some of them before it comes back to the flood.
+/// Calls beside it, one after the other, and then time, in which nothing of a flood is taken: then it stands. A busy
+/// gateway may serve some calls before it comes back to the flood.
 const STAND: usize = 200;
 /// Longer than a busy machine's kernel takes to send again what it had to drop: a few of TCP's retransmission timeouts.
+/// More calls instead would cost memory that is not the flood's, where a gateway remembers them.
 const STAND_TIME: Duration = Duration::from_secs(2);
 /// The longest frame that is taken of who has not agreed to more, in bytes.
 const MAX_FRAME: usize = 16_384;
@@ -240,20 +240,25 @@ async fn unread(stage: &mut Stage, kind: u8, payload: &[u8]) -> Result<()> {
     let sent = AtomicUsize::new(0);
     let flood = flood(stage.rig.gateway.clients, &piece, &sent);
     tokio::pin!(flood);
-    let (mut quiet, mut last, mut since) = (0, 0, clock::now());
-    while quiet < STAND || since.elapsed() < STAND_TIME {
+    loop {
+        let before = sent.load(Ordering::Relaxed);
         tokio::select! {
             biased;
             ended = &mut flood => return ended,
-            beside = stage.sibling() => beside?,
+            beside = others_have_had_their_turn(stage) => beside?,
         }
-        let now = sent.load(Ordering::Relaxed);
-        match now == last && now > 0 {
-            true => quiet += 1,
-            false => (quiet, since) = (0, clock::now()),
+        if before > 0 && sent.load(Ordering::Relaxed) == before {
+            return Ok(());
         }
-        last = now;
     }
+}
+
+/// Calls beside a flood, and then time.
+async fn others_have_had_their_turn(stage: &mut Stage) -> Result<()> {
+    for _ in 0..STAND {
+        stage.sibling().await?;
+    }
+    tokio::time::sleep(STAND_TIME).await;
     Ok(())
 }
 
