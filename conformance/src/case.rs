@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
 
 use anyhow::Result;
 
@@ -26,8 +25,6 @@ pub struct Case {
     pub settings: fn() -> SubjectSettings,
     /// Whether it needs a gateway of its own, because it ends or starves it.
     pub alone: bool,
-    /// It takes no longer, on a busy machine; then it has failed.
-    pub limit: Duration,
 }
 
 /// The roles of a case about calls: whatever carries them.
@@ -52,7 +49,6 @@ impl Case {
             run,
             settings: SubjectSettings::default,
             alone: false,
-            limit: Duration::from_secs(60),
         }
     }
 
@@ -69,12 +65,6 @@ impl Case {
     #[must_use]
     pub const fn with(self, settings: fn() -> SubjectSettings) -> Self {
         Self { settings, ..self }
-    }
-
-    /// With more time, or less.
-    #[must_use]
-    pub const fn within(self, limit: Duration) -> Self {
-        Self { limit, ..self }
     }
 }
 
