@@ -92,7 +92,8 @@ impl Meters {
         if self.stalled > 0 {
             self.stalled_for += (now - self.now) * self.stalled;
         }
-        self.now = now;
+        // Who read the clock earlier may have come to the tunnel's lock later.
+        self.now = self.now.max(now);
     }
 
     /// Something of this half changed: it may have stalled, or go on.

@@ -50,7 +50,7 @@ impl Meter {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Metrics {
-    /// Calls by service: those that an instance has declared by name, at most [`Self::MAX_SERVICES`], and
+    /// Calls by service: those that an instance has declared by name, at most [`Self::MAX_SERVICES`] in each shard, and
     /// [`Self::OTHER_SERVICES`] for the rest. A client cannot add to them.
     pub calls: BTreeMap<String, CallCounts>,
     /// Requests that were no gRPC calls, by the HTTP status that they got.
