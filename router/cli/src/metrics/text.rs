@@ -114,9 +114,9 @@ impl Figures {
         )?;
         let instances = metrics.instances as u64;
         gauge(to, "instances", "Instances that are registered", instances)?;
-        let what = "Registrations of processes for the first time";
+        let what = "Registrations at a process's first attempt";
         counter(to, "registrations", what, &metrics.registrations)?;
-        let what = "Registrations of processes that had been registered before, anywhere";
+        let what = "Registrations at a later attempt of a process";
         counter(to, "reconnects", what, &metrics.reconnects)?;
         let refused = metrics.refused_registrations.iter();
         let refused = refused.map(|(reason, count)| ([("reason", *reason)], *count));

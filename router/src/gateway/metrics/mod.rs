@@ -63,9 +63,9 @@ pub struct Metrics {
     pub tunnels: usize,
     /// Instances that are registered now.
     pub instances: usize,
-    /// Registrations of a process for the first time.
+    /// Registrations at a process's first attempt.
     pub registrations: u64,
-    /// Registrations of a process that had been registered, here or at another gateway.
+    /// Registrations at a later attempt of a process, which mostly had been registered: here or at another gateway.
     pub reconnects: u64,
     /// Registrations that were refused, by reason.
     pub refused_registrations: BTreeMap<&'static str, u64>,

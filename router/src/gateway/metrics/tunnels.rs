@@ -45,7 +45,7 @@ impl TunnelLedger {
         }
     }
 
-    /// An instance registered: for the first time since it started, or again.
+    /// An instance registered: at its process's first attempt, or at a later one.
     pub(in crate::gateway) fn registered(&self, again: bool) {
         let mut entries = self.lock();
         if again {
