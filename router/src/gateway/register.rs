@@ -6,6 +6,7 @@ use grpcrouter_core::registry::{Identity, Key};
 use grpcrouter_core::sabotage::{self, Sabotage};
 use grpcrouter_core::tunnel::GatewayEvent;
 use grpcrouter_core::{Tunnel, TunnelError};
+use grpcrouter_proto::v1::InstanceInfo;
 use http::HeaderMap;
 use tracing::{debug, info, warn};
 
@@ -14,6 +15,7 @@ use crate::status::{Code, REASON, status_trailers};
 use crate::tunnel::{Driver, Link, Notice, Transport, TransportEnd};
 
 use super::Shared;
+use super::directory::{Refused, TunnelLink};
 
 /// Serves one `Register` call.
 pub(super) async fn serve(shared: Arc<Shared>, transport: impl Transport, identity: Identity) {
@@ -77,11 +79,15 @@ impl Session<'_> {
     ) {
         let directory = &self.shared.directory;
         match (event, self.key) {
-            (GatewayEvent::Registering(_), _) if *self.shared.drain.borrow() => {
-                driver.link().with(|tunnel, _| {
-                    let message = "the gateway is shutting down; dial another";
-                    tunnel.refuse(Code::Unavailable as u32, "draining", message);
-                });
+            (GatewayEvent::Registering(info), _) if *self.shared.drain.borrow() => {
+                let message = "the gateway is shutting down; dial another".to_owned();
+                let (code, reason) = (Code::Unavailable, "draining");
+                let refused = Refused {
+                    code,
+                    reason,
+                    message,
+                };
+                self.refuse(driver.link(), &info, &refused);
             }
             (GatewayEvent::Registering(info), _) => {
                 self.name.clone_from(&info.instance_id);
@@ -101,18 +107,7 @@ impl Session<'_> {
                         self.key = Some(key);
                         self.shared.descriptors.announce(key, &info, driver.link());
                     }
-                    Err(refused) => {
-                        self.shared.meter.tunnels.refused(refused.reason);
-                        let message = &refused.message;
-                        warn!(
-                            instance = self.name,
-                            reason = refused.reason,
-                            "refused: {message}"
-                        );
-                        driver.link().with(|tunnel, _| {
-                            tunnel.refuse(refused.code as u32, refused.reason, message);
-                        });
-                    }
+                    Err(refused) => self.refuse(driver.link(), &info, &refused),
                 }
             }
             (GatewayEvent::Health(services), Some(key)) => directory.report_health(key, &services),
@@ -125,6 +120,13 @@ impl Session<'_> {
             }
             (_, None) => {}
         }
+    }
+
+    fn refuse(&self, link: &TunnelLink, info: &InstanceInfo, refused: &Refused) {
+        let (reason, message) = (refused.reason, &refused.message);
+        self.shared.meter.tunnels.refused(reason);
+        warn!(instance = info.instance_id, reason, "refused: {message}");
+        link.with(|tunnel, _| tunnel.refuse(refused.code as u32, reason, message));
     }
 
     fn ended(&self, error: &TunnelError) {

@@ -11,7 +11,7 @@ use grpcrouter::{Clock, InstanceError};
 use http::Request;
 use prost::Message;
 
-use super::support::client::{Client, pinned};
+use super::support::client::{Client, Exchange, pinned};
 use super::support::fault::Proxy;
 use super::support::handler::{Park, named};
 use super::support::world::World;
@@ -71,7 +71,30 @@ async fn an_earlier_epoch_is_refused_while_a_later_one_is_alive() {
         ["owner"],
         "it is untouched"
     );
+    let refused = world.gateway.metrics().refused_registrations;
+    assert_eq!(refused, [("stale-epoch", 2)].into());
     assert_eq!(*owner.handle.registrations().borrow(), [1]);
+}
+
+#[tokio::test]
+async fn who_registers_while_the_gateway_drains_is_sent_elsewhere_and_counted() {
+    let world = World::start().await;
+    let tunnel = tunnel(&world).await;
+    let client = world.client().await;
+    let gateway = world.gateway.clone();
+    let drain = tokio::spawn(async move { gateway.drain().await });
+    within("GOAWAY", client.closing()).await;
+    let epoch = grpcrouter::first_epoch();
+    let error = refusal_on(tunnel, "a", epoch).await;
+    assert_eq!(error.code, tonic::Code::Unavailable as u32, "{error:?}");
+    let refused = world.gateway.metrics().refused_registrations;
+    assert_eq!(refused, [("draining", 1)].into());
+    assert_eq!(
+        within("the end of the drain", drain)
+            .await
+            .expect("no panic"),
+        0
+    );
 }
 
 /// Proves: T2
@@ -182,6 +205,22 @@ async fn what_a_replaced_tunnel_still_says_is_discarded() {
 
 /// Registers by hand, and returns why the gateway refuses.
 async fn refusal(world: &World, id: &str, epoch: Epoch) -> ErrorResponse {
+    refusal_on(tunnel(world).await, id, epoch).await
+}
+
+/// A tunnel on which nothing has been said.
+async fn tunnel(world: &World) -> Exchange {
+    let request = Request::post("http://gateway/grpcrouter.v1.Router/Register")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(())
+        .expect("a request");
+    let mut tunnel = Client::connect(world.tunnels).await.open(request).await;
+    tunnel.head().await;
+    tunnel
+}
+
+async fn refusal_on(mut tunnel: Exchange, id: &str, epoch: Epoch) -> ErrorResponse {
     let info = InstanceInfo {
         instance_id: id.to_owned(),
         epoch: Some(epoch),
@@ -193,16 +232,9 @@ async fn refusal(world: &World, id: &str, epoch: Epoch) -> ErrorResponse {
         ..InstanceInfo::default()
     };
     let frame = Some(register_request::Frame::InstanceInfo(info));
-    let request = Request::post("http://gateway/grpcrouter.v1.Router/Register")
-        .header("content-type", "application/grpc")
-        .header("te", "trailers")
-        .body(())
-        .expect("a request");
-    let mut tunnel = Client::connect(world.tunnels).await.open(request).await;
     tunnel
         .send(&RegisterRequest { frame }.encode_to_vec())
         .await;
-    tunnel.head().await;
     loop {
         let message: Bytes = tunnel.message().await.expect("a refusal");
         match RegisterResponse::decode(message).expect("a frame").frame {

@@ -125,15 +125,17 @@ async fn no_more_calls_wait_than_may_and_a_cancelled_one_makes_room() {
     });
     let world = world.await;
     let client = world.client().await;
+    let wait = || world.gateway.metrics().waiting_calls;
     let first = begin(&client, waiting(), b"x").await;
-    until("the call waits", || world.gateway.gauges().calls.get() == 1).await;
+    until("the call waits", || wait() == 1).await;
     assert_status(&made(&client, waiting()).await, 14, "no-instance");
     drop(first);
-    world.quiet().await;
+    until("nobody waits", || wait() == 0).await;
     let second = begin(&client, waiting(), b"x").await;
-    until("the call waits", || world.gateway.gauges().calls.get() == 1).await;
+    until("the call waits", || wait() == 1).await;
     world.instance("a", Handler::echo()).await;
     assert_eq!(second.answer().await.status(), 0);
+    assert_eq!(wait(), 0);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ use super::support;
 mod balance;
 #[path = "../cancel.rs"]
 mod cancel;
+mod clients;
 #[path = "../deadlines.rs"]
 mod deadlines;
 #[path = "../drain.rs"]
