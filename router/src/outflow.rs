@@ -42,11 +42,11 @@ impl Outflow {
         call: &Call<R>,
         mut tap: impl FnMut(&Bytes),
     ) -> Poll<OutflowEnd<R::End>> {
+        // One waker serves `poll_reset` and `poll_capacity`: h2 keeps one for a stream.
+        if self.send.poll_reset(cx).is_ready() && !sabotage::is(Sabotage::ResetUnheard) {
+            return Poll::Ready(OutflowEnd::Gone);
+        }
         loop {
-            // One waker serves `poll_reset` and `poll_capacity`: h2 keeps one for a stream.
-            if self.send.poll_reset(cx).is_ready() && !sabotage::is(Sabotage::ResetUnheard) {
-                return Poll::Ready(OutflowEnd::Gone);
-            }
             let room = match sabotage::is(Sabotage::OutflowUnbounded) {
                 true => usize::MAX,
                 false => self.send.capacity(),

@@ -136,12 +136,29 @@ impl<T> Table<T> {
             return None;
         }
         let value = slot.value.take()?;
+        self.vacate(key.slot);
+        Some(value)
+    }
+
+    /// Drops the key's value where it stands: a large one is not moved for that.
+    pub fn discard(&mut self, key: Key) {
+        if let Some(slot) = self.slots.get_mut(key.slot as usize)
+            && slot.is_of(key)
+            && slot.value.is_some()
+        {
+            slot.value = None;
+            self.vacate(key.slot);
+        }
+    }
+
+    /// An emptied slot is for the next tenant, under another generation.
+    fn vacate(&mut self, at: u32) {
         self.len -= 1;
+        let slot = &mut self.slots[at as usize];
         if let Some(next) = slot.generation.checked_add(1) {
             slot.generation = next;
-            slot.next = self.free.replace(key.slot);
+            slot.next = self.free.replace(at);
         }
-        Some(value)
     }
 
     /// Whether the key is in use, was once, or never was.

@@ -1,17 +1,20 @@
 //! One HTTP/2 connection of a client or an instance.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use grpcrouter_core::registry::Identity;
 use grpcrouter_core::sabotage::{self, Sabotage};
+use h2::RecvStream;
 use h2::server::{Connection, SendResponse};
-use h2::{Ping, PingPong, RecvStream};
 use http::Request;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::time::{Instant, Sleep, sleep, timeout};
+use tokio::time::{Sleep, sleep, timeout};
 
 use crate::flag::raised;
 use crate::h2_service;
@@ -19,11 +22,12 @@ use crate::hop::{DATA_FRAME_BUDGET, HEADER_LIST_MAX, SEND_BUFFER, TUNNEL_WINDOW}
 use crate::net::{BoxIo, Prefixed};
 use crate::tunnel::{H2Transport, Payload};
 
+use super::keepalive::Keepalive;
 use super::listen::Serves;
 use super::{Shared, admin, health, reflection, register, relay, respond};
 
 /// How soon to try again to widen a connection's windows.
-const WIDEN_AGAIN: std::time::Duration = std::time::Duration::from_millis(10);
+const WIDEN_AGAIN: Duration = Duration::from_millis(10);
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -56,45 +60,78 @@ pub(super) async fn serve(
     let mut connection: Connection<Prefixed, Payload> = timeout(limit, handshake).await??;
     let mut keepalive = connection
         .ping_pong()
-        .map(|pings| Keepalive::new(pings, shared));
+        .filter(|_| !sabotage::is(Sabotage::KeepaliveNever))
+        .map(|pings| Keepalive::new(pings, config.client_keepalive));
     let mut drain = shared.drain.subscribe();
+    // Made once, as everything here that waits: a future of each for every call would cost as much as all the rest of
+    // this task.
+    let mut drains = pin!(raised(&mut drain));
     let mut draining = false;
-    // A port for both learns only from a request that its connection carries a tunnel.
-    let mut widen = false;
+    // A port for both learns only from a request that its connection carries a tunnel. Until the peer has acknowledged
+    // the first settings there can be no others.
+    let mut widen: Option<Pin<Box<Sleep>>> = None;
     loop {
-        // Never narrower: what is lost of a window is not always found again (`CLIENT_WINDOW_MIN`).
-        let wide = TUNNEL_WINDOW.max(stream_window);
-        if widen && connection.set_initial_window_size(wide).is_ok() {
-            connection.set_target_window_size(TUNNEL_WINDOW.max(connection_window));
-            widen = false;
-        }
-        let accepted = tokio::select! {
-            biased;
-            () = raised(&mut drain), if !draining => {
+        let next = poll_fn(|cx| {
+            if !draining && drains.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(Next::Drain);
+            }
+            if let Some(widen) = &mut widen
+                && widen.as_mut().poll(cx).is_ready()
+            {
+                return Poll::Ready(Next::Widen);
+            }
+            if let Some(keepalive) = &mut keepalive
+                && keepalive.poll_silent(cx).is_ready()
+            {
+                return Poll::Ready(Next::Silent);
+            }
+            connection.poll_accept(cx).map(Next::Accepted)
+        });
+        match next.await {
+            Next::Drain => {
                 draining = true;
                 // Streams that are under way are served; a client opens its next call elsewhere.
                 connection.graceful_shutdown();
-                continue;
             }
-            // Until the peer has acknowledged the first settings there can be no others.
-            () = tokio::time::sleep(WIDEN_AGAIN), if widen => continue,
-            () = silent(&mut keepalive), if !sabotage::is(Sabotage::KeepaliveNever) => return Err("the peer answers no ping".into()),
-            accepted = connection.accept() => accepted,
-        };
-        let Some(accepted) = accepted else {
-            return Ok(());
-        };
-        let (request, respond) = accepted?;
-        if let Some(keepalive) = &mut keepalive {
-            keepalive.heard();
-        }
-        if is_register(&request) && serves.tunnels() {
-            widen = serves.clients();
-            tokio::spawn(tunnel(shared.clone(), request, respond));
-        } else {
-            dispatch(shared, request, respond, serves);
+            Next::Widen => {
+                // Never narrower: what is lost of a window is not always found again (`CLIENT_WINDOW_MIN`).
+                let wide = TUNNEL_WINDOW.max(stream_window);
+                widen = match connection.set_initial_window_size(wide) {
+                    Ok(()) => {
+                        connection.set_target_window_size(TUNNEL_WINDOW.max(connection_window));
+                        None
+                    }
+                    Err(_) => Some(Box::pin(sleep(WIDEN_AGAIN))),
+                };
+            }
+            Next::Silent => return Err("the peer answers no ping".into()),
+            Next::Accepted(None) => return Ok(()),
+            Next::Accepted(Some(accepted)) => {
+                let (request, respond) = accepted?;
+                if let Some(keepalive) = &mut keepalive {
+                    keepalive.heard();
+                }
+                if is_register(&request) && serves.tunnels() {
+                    if serves.clients() {
+                        widen = Some(Box::pin(sleep(Duration::ZERO)));
+                    }
+                    tokio::spawn(tunnel(shared.clone(), request, respond));
+                } else {
+                    dispatch(shared, request, respond, serves);
+                }
+            }
         }
     }
+}
+
+/// What a connection's task has to do.
+enum Next {
+    Drain,
+    /// The windows are to be those of a tunnel.
+    Widen,
+    /// The peer is gone, without a word.
+    Silent,
+    Accepted(Option<Result<(Request<RecvStream>, SendResponse<Payload>), h2::Error>>),
 }
 
 fn is_register(request: &Request<RecvStream>) -> bool {
@@ -175,60 +212,3 @@ async fn preface(mut io: BoxIo) -> io::Result<Prefixed> {
 const WRONG_PROTOCOL: &[u8] = b"HTTP/1.1 426 Upgrade Required\r\n\
     content-type: text/plain; charset=utf-8\r\nconnection: close\r\ncontent-length: 58\r\n\r\n\
     grpcrouter speaks gRPC over HTTP/2 without TLS, not this.\n";
-
-/// Pings a silent peer, so that one that died without a word is noticed.
-struct Keepalive {
-    pings: PingPong,
-    interval: std::time::Duration,
-    timer: std::pin::Pin<Box<Sleep>>,
-    waiting: bool,
-}
-
-impl Keepalive {
-    fn new(pings: PingPong, shared: &Shared) -> Self {
-        let interval = shared.config.client_keepalive;
-        Self {
-            pings,
-            interval,
-            timer: Box::pin(sleep(interval)),
-            waiting: false,
-        }
-    }
-
-    fn heard(&mut self) {
-        if !self.waiting {
-            self.restart();
-        }
-    }
-
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "a timer of HTTP/2, which the core does not know"
-    )]
-    fn restart(&mut self) {
-        self.timer.as_mut().reset(Instant::now() + self.interval);
-    }
-}
-
-/// Ends when the peer has not answered a ping in time.
-async fn silent(keepalive: &mut Option<Keepalive>) {
-    let Some(keepalive) = keepalive else {
-        return std::future::pending().await;
-    };
-    poll_fn(|cx| {
-        use std::future::Future;
-        loop {
-            if keepalive.waiting && keepalive.pings.poll_pong(cx).is_ready() {
-                keepalive.waiting = false;
-                keepalive.restart();
-            }
-            std::task::ready!(keepalive.timer.as_mut().poll(cx));
-            if keepalive.waiting || keepalive.pings.send_ping(Ping::opaque()).is_err() {
-                return std::task::Poll::Ready(());
-            }
-            keepalive.waiting = true;
-            keepalive.restart();
-        }
-    })
-    .await;
-}

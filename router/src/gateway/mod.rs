@@ -11,6 +11,7 @@ mod directory;
 mod gauges;
 mod health;
 mod inflow;
+mod keepalive;
 mod listen;
 mod metrics;
 mod mount;

@@ -8,11 +8,14 @@ use grpcrouter_core::routing::{PathError, Routes};
 use grpcrouter_core::timeout::parse_timeout;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 
 use crate::status::{Code, GatewayStatus, INSTANCE, Reason, WAIT_FOR_READY};
 
 use super::routing::Routing;
+
+/// Not a text, which would be read anew for every call.
+const GRPC_TIMEOUT: HeaderName = HeaderName::from_static("grpc-timeout");
 
 /// What of a request decides where it goes. The rest of it travels as it is.
 #[derive(Debug)]
@@ -91,7 +94,7 @@ fn content_type(parts: &Parts) -> Result<Option<&HeaderValue>, Refusal> {
 }
 
 fn timeout(parts: &Parts) -> Result<Option<Duration>, Refusal> {
-    let Some(value) = parts.headers.get("grpc-timeout") else {
+    let Some(value) = parts.headers.get(GRPC_TIMEOUT) else {
         return Ok(None);
     };
     let parsed = parse_timeout(value.as_bytes());

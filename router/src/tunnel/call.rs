@@ -42,25 +42,20 @@ impl<R: Role> Call<R> {
     /// Takes what came next, of data at most `max` bytes: only what its next hop takes now.
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>, max: usize) -> Poll<Taken<R>> {
         let mut state = self.link.lock();
-        let taken = match state.tunnel.recv(self.key, max) {
-            Received::Pending => match state.tunnel.readable(self.key) {
-                0 => None,
-                waiting => Some(Taken::Waiting(waiting)),
-            },
-            received => Some(Taken::Received(received)),
-        };
-        if !matches!(taken, Some(Taken::Received(_))) {
+        let received = state.tunnel.recv(self.key, max);
+        if let Received::Pending = received {
             set(&mut state.waiting(self.key).reader, cx);
+            return match state.tunnel.readable(self.key) {
+                0 => Poll::Pending,
+                waiting => Poll::Ready(Taken::Waiting(waiting)),
+            };
         }
-        let Some(taken) = taken else {
-            return Poll::Pending;
-        };
         let credit_due = state.tunnel.has_transmit();
         drop(state);
         if credit_due {
             self.link.driver.wake();
         }
-        Poll::Ready(taken)
+        Poll::Ready(Taken::Received(received))
     }
 
     /// Waits until at most `max` bytes of the call are queued here, or the call ended.

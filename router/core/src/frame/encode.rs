@@ -38,6 +38,7 @@ pub fn write_frame(
 ) {
     let body_len = header.len() + fields.len() + wire::bytes_len(data_len);
     let message_len = 1 + wire::varint_len(body_len as u64) + body_len;
+    out.reserve(super::PREFIX_LEN + message_len - data_len);
     put_prefix(out, message_len);
     wire::put_len(out, outer, body_len);
     header.put(out);

@@ -16,6 +16,9 @@ use super::batch::Batch;
 /// Data longer than this is its own segment of a batch; shorter is copied beside its header.
 const INLINE_MAX: usize = 4 * 1024;
 
+/// What a batch's memory is at first, in bytes: some small frames, so that it need not grow with each of them.
+const BATCH_MIN: usize = 1024;
+
 #[derive(Debug)]
 pub(super) struct Lanes {
     first: BytesMut,
@@ -62,6 +65,9 @@ impl Lanes {
 
     /// Appends a call's frame to the first lane; its data is copied.
     pub(super) fn frame(&mut self, header: &FrameHeader, fields: &[u8], data: &[u8]) {
+        if self.first.is_empty() {
+            self.first.reserve(BATCH_MIN);
+        }
         let before = self.first.len();
         write_frame(&mut self.first, RPC_FIELD, header, fields, data.len());
         self.first.extend_from_slice(data);

@@ -281,12 +281,10 @@ impl<R: Role> Tunnel<R> {
         if sabotage::is(Sabotage::SlotLeaked) {
             return;
         }
-        if let Some(Call {
-            deadline: Some(at), ..
-        }) = self.calls.remove(key)
-        {
+        if let Some(at) = self.calls.get(key).and_then(|call| call.deadline) {
             self.deadlines.remove(&(at, key));
         }
+        self.calls.discard(key);
         self.tell_drained();
     }
 
