@@ -7,6 +7,7 @@ use std::task::Poll;
 
 use bytes::Bytes;
 use grpcrouter_core::frame::Open;
+use grpcrouter_core::metadata::GRPC_STATUS;
 use grpcrouter_core::sabotage::{self, Sabotage};
 use grpcrouter_core::timeout::format_timeout;
 use grpcrouter_core::tunnel::ResponseHead;
@@ -171,7 +172,7 @@ where
 
 /// The response's whole content, where it is a status and nothing else.
 fn trailers_only(status: StatusCode, headers: &HeaderMap, ended: bool) -> Option<HeaderMap> {
-    if headers.contains_key("grpc-status") && ended {
+    if ended && headers.contains_key(GRPC_STATUS) {
         return Some(headers.clone());
     }
     if status != StatusCode::OK {

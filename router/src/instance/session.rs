@@ -6,9 +6,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use grpcrouter_core::frame::Open;
 use grpcrouter_core::sabotage::{self, Sabotage};
 use grpcrouter_core::tunnel::InstanceEvent;
-use grpcrouter_core::{Instance, Time, Tunnel, TunnelError};
+use grpcrouter_core::{Instance, Key, Time, Tunnel, TunnelError};
 use grpcrouter_proto::v1::{Epoch, InstanceInfo, ServiceInfo};
 use http::{Request, Response};
 use http_body::Body;
@@ -143,7 +144,7 @@ where
         let mut asked = false;
         let mut registered = false;
         loop {
-            let notice = tokio::select! {
+            let mut next = tokio::select! {
                 biased;
                 () = raised(&mut drain), if !asked => {
                     asked = true;
@@ -156,58 +157,68 @@ where
                     link.with(|tunnel, _| tunnel.report_health(services));
                     continue;
                 }
-                notice = driver.next() => notice,
+                notice = driver.next() => Some(notice),
             };
-            match notice {
-                Notice::Role(InstanceEvent::Incoming(key, open)) => {
-                    let call = Arc::new(Call::new(link.clone(), key));
-                    tokio::spawn(serve::serve(self.service.clone(), call, *open));
-                }
-                Notice::Role(InstanceEvent::Registered(ack)) => {
-                    info!(
-                        id = config.id,
-                        gateway_id = ack.gateway_id,
-                        "registered with {}",
-                        self.gateway()
-                    );
-                    registered = true;
-                    self.missing(None);
-                    self.registered_at = Some(clock.now());
-                    self.shared
-                        .registered
-                        .send_modify(|counts| counts[self.index] += 1);
-                    if asked {
-                        link.with(|tunnel, _| tunnel.unregister("the instance drains"));
+            // All that came together: to wait anew for each call would cost as much as to hand it on.
+            while let Some(notice) = next {
+                match notice {
+                    Notice::Role(InstanceEvent::Incoming(key, open)) => {
+                        self.spawn(&link, key, *open)
+                    }
+                    Notice::Role(InstanceEvent::Registered(ack)) => {
+                        info!(
+                            id = config.id,
+                            gateway_id = ack.gateway_id,
+                            "registered with {}",
+                            self.gateway()
+                        );
+                        registered = true;
+                        self.missing(None);
+                        self.registered_at = Some(clock.now());
+                        self.shared
+                            .registered
+                            .send_modify(|counts| counts[self.index] += 1);
+                        if asked {
+                            link.with(|tunnel, _| tunnel.unregister("the instance drains"));
+                        }
+                    }
+                    Notice::Role(InstanceEvent::DescriptorsWanted) => {
+                        let set = config.descriptors.clone().unwrap_or_default();
+                        link.with(|tunnel, _| tunnel.send_descriptors(set));
+                    }
+                    Notice::Role(InstanceEvent::Draining { answer: true }) => {}
+                    Notice::Role(InstanceEvent::Draining { answer: false }) => {
+                        info!("gateway {} drains", self.gateway());
+                        if !asked {
+                            while self.rest.try_join_next().is_some() {}
+                            let session = self.clone_for_rest();
+                            self.rest.spawn(session.finish(driver));
+                            return Ok(End::Moved);
+                        }
+                    }
+                    Notice::Drained => {
+                        driver.finish(TransportEnd::Request).await;
+                        return Ok(End::Drained);
+                    }
+                    Notice::Closed(error) => {
+                        driver.finish(TransportEnd::Cancel).await;
+                        return if asked {
+                            Ok(End::Drained)
+                        } else {
+                            self.ended(error)
+                        };
                     }
                 }
-                Notice::Role(InstanceEvent::DescriptorsWanted) => {
-                    let set = config.descriptors.clone().unwrap_or_default();
-                    link.with(|tunnel, _| tunnel.send_descriptors(set));
-                }
-                Notice::Role(InstanceEvent::Draining { answer: true }) => {}
-                Notice::Role(InstanceEvent::Draining { answer: false }) => {
-                    info!("gateway {} drains", self.gateway());
-                    if !asked {
-                        while self.rest.try_join_next().is_some() {}
-                        let session = self.clone_for_rest();
-                        self.rest.spawn(session.finish(driver));
-                        return Ok(End::Moved);
-                    }
-                }
-                Notice::Drained => {
-                    driver.finish(TransportEnd::Request).await;
-                    return Ok(End::Drained);
-                }
-                Notice::Closed(error) => {
-                    driver.finish(TransportEnd::Cancel).await;
-                    return if asked {
-                        Ok(End::Drained)
-                    } else {
-                        self.ended(error)
-                    };
-                }
+                next = link.take_notice();
             }
         }
+    }
+
+    /// Serves a call that came in.
+    fn spawn(&self, link: &Arc<Link<Instance>>, key: Key, open: Open) {
+        let call = Arc::new(Call::new(link.clone(), key));
+        // In a box of its own: a task would move all of it six times.
+        tokio::spawn(Box::pin(serve::serve(self.service.clone(), call, open)));
     }
 
     /// Lets the calls of a tunnel finish that takes no new ones.
@@ -216,8 +227,7 @@ where
             match driver.next().await {
                 Notice::Drained | Notice::Closed(_) => break,
                 Notice::Role(InstanceEvent::Incoming(key, open)) => {
-                    let call = Arc::new(Call::new(driver.link().clone(), key));
-                    tokio::spawn(serve::serve(self.service.clone(), call, *open));
+                    self.spawn(driver.link(), key, *open);
                 }
                 Notice::Role(_) => {}
             }

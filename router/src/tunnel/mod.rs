@@ -152,7 +152,8 @@ impl<R: Role> Link<R> {
         !self.lock().notices.is_empty()
     }
 
-    fn take_notice(&self) -> Option<Notice<R>> {
+    /// What the driver's owner has not taken yet.
+    pub(crate) fn take_notice(&self) -> Option<Notice<R>> {
         self.lock().notices.pop_front()
     }
 
