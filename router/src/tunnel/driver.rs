@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use grpcrouter_core::Time;
 use grpcrouter_core::sabotage::{self, Sabotage};
 use grpcrouter_core::tunnel::Role;
+use grpcrouter_core::{Time, Tunnel};
 use tokio::time::Sleep;
 
 use crate::Clock;
@@ -23,18 +23,27 @@ pub(crate) struct Driver<R: Role, T> {
     timer: Pin<Box<Sleep>>,
     timer_at: Option<Time>,
     read_ended: bool,
+    /// Whether not all that was read has been taken in.
+    rest: bool,
+    /// Whether others are to run before more is taken in.
+    turn_over: bool,
 }
 
 /// Nobody moves the tunnel's bytes any more: its calls end, wherever they are.
 impl<R: Role, T> Drop for Driver<R, T> {
     fn drop(&mut self) {
         self.link
-            .drive(|tunnel, _| tunnel.handle_end("the tunnel was dropped"));
+            .drive(|tunnel, now| tunnel.handle_end(now, "the tunnel was dropped"));
     }
 }
 
 /// Reads in a row before others get their turn.
 const READS: usize = 32;
+
+/// Events after which no more is taken in before others get their turn: those of 16 unary calls, each of which comes and
+/// ends. With all that one read brings, dozens of calls would move through gateway and instance in a bunch, and of the
+/// two, and the clients, only one would ever be at work (benches/RESULTS.md, What each change brought).
+const TURN: usize = 32;
 
 /// How long a tunnel that ended may take to say so to a peer that does not read.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
@@ -49,6 +58,8 @@ impl<R: Role, T: Transport> Driver<R, T> {
             timer,
             timer_at: None,
             read_ended: false,
+            rest: false,
+            turn_over: false,
         }
     }
 
@@ -94,17 +105,23 @@ impl<R: Role, T: Transport> Driver<R, T> {
         if let Some(notice) = self.link.take_notice() {
             return Poll::Ready(notice);
         }
+        if std::mem::take(&mut self.turn_over) {
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         self.poll_read(cx);
         self.poll_timer(cx);
         if let Poll::Ready(Err(error)) = self.poll_write(cx) {
-            self.link.drive(|tunnel, _| tunnel.handle_end(&error));
+            self.link
+                .drive(|tunnel, now| tunnel.handle_end(now, &error));
         }
         // Writing may have brought the next heartbeat's time forward.
         self.poll_timer(cx);
-        match self.link.take_notice() {
-            Some(notice) => Poll::Ready(notice),
-            None => Poll::Pending,
-        }
+        let Some(notice) = self.link.take_notice() else {
+            return Poll::Pending;
+        };
+        self.turn_over = self.rest;
+        Poll::Ready(notice)
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) {
@@ -112,23 +129,29 @@ impl<R: Role, T: Transport> Driver<R, T> {
             if self.read_ended {
                 return;
             }
-            match self.transport.poll_read(cx) {
-                Poll::Pending => return,
-                Poll::Ready(Some(Ok(bytes))) => {
-                    self.link
-                        .drive(|tunnel, now| tunnel.handle_bytes(now, bytes));
-                    if self.link.has_notice() {
-                        return cx.waker().wake_by_ref();
+            if self.rest {
+                let goes_on = |tunnel: &mut Tunnel<R>, now| tunnel.handle_rest(now, TURN);
+                self.rest = self.link.drive(goes_on);
+            } else {
+                match self.transport.poll_read(cx) {
+                    Poll::Pending => return,
+                    Poll::Ready(Some(Ok(bytes))) => {
+                        let begins =
+                            |tunnel: &mut Tunnel<R>, now| tunnel.handle_some(now, bytes, TURN);
+                        self.rest = self.link.drive(begins);
+                    }
+                    Poll::Ready(end) => {
+                        self.read_ended = true;
+                        let why = match end {
+                            Some(Err(error)) => error,
+                            _ => "closed by the peer".to_owned(),
+                        };
+                        self.link.drive(|tunnel, now| tunnel.handle_end(now, &why));
                     }
                 }
-                Poll::Ready(end) => {
-                    self.read_ended = true;
-                    let why = match end {
-                        Some(Err(error)) => error,
-                        _ => "closed by the peer".to_owned(),
-                    };
-                    self.link.drive(|tunnel, _| tunnel.handle_end(&why));
-                }
+            }
+            if self.rest || self.link.has_notice() {
+                break;
             }
         }
         cx.waker().wake_by_ref();

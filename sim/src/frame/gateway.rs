@@ -11,7 +11,7 @@ use grpcrouter_proto::v1::InstanceInfo;
 
 use crate::oracle::{Edge, Rule, What};
 
-use super::link::ConnId;
+use super::link::{ConnId, TURN};
 use super::relay::Relay;
 use super::wire::{Frame, Piece};
 use super::world::{Due, World};
@@ -73,8 +73,12 @@ impl World<'_> {
                 closed: false,
             })
         });
-        end.tunnel.handle_bytes(now, bytes);
+        let mut rest = end.tunnel.handle_some(now, bytes, TURN);
         self.gateway_settle(conn);
+        while rest && let Some(end) = &mut self.gateway_ends[conn] {
+            rest = end.tunnel.handle_rest(now, TURN);
+            self.gateway_settle(conn);
+        }
     }
 
     pub(super) fn gateway_timer(&mut self, conn: ConnId) {
@@ -90,7 +94,7 @@ impl World<'_> {
 
     pub(super) fn gateway_end(&mut self, conn: ConnId, why: &str) {
         if let Some(end) = &mut self.gateway_ends[conn] {
-            end.tunnel.handle_end(why);
+            end.tunnel.handle_end(self.now, why);
             self.gateway_settle(conn);
         } else {
             self.conns[conn].open[1] = false;

@@ -11,7 +11,7 @@ use grpcrouter_proto::v1::{Epoch, HealthStatus, InstanceInfo, ServiceInfo};
 use crate::oracle::{Edge, What};
 
 use super::handler::Run;
-use super::link::ConnId;
+use super::link::{ConnId, TURN};
 use super::wire::Piece;
 use super::world::{Due, World};
 
@@ -135,8 +135,12 @@ impl World<'_> {
     pub(super) fn instance_bytes(&mut self, conn: ConnId, bytes: Bytes) {
         let now = self.now;
         if let Some(end) = &mut self.instance_ends[conn] {
-            end.tunnel.handle_bytes(now, bytes);
+            let mut rest = end.tunnel.handle_some(now, bytes, TURN);
             self.instance_settle(conn);
+            while rest && let Some(end) = &mut self.instance_ends[conn] {
+                rest = end.tunnel.handle_rest(now, TURN);
+                self.instance_settle(conn);
+            }
         }
     }
 
@@ -153,7 +157,7 @@ impl World<'_> {
 
     pub(super) fn instance_end(&mut self, conn: ConnId, why: &str) {
         if let Some(end) = &mut self.instance_ends[conn] {
-            end.tunnel.handle_end(why);
+            end.tunnel.handle_end(self.now, why);
             self.instance_settle(conn);
         }
     }

@@ -14,6 +14,10 @@ pub(super) type HostId = usize;
 /// A connection's number.
 pub(super) type ConnId = usize;
 
+/// Events after which an end of a tunnel takes in no more of what arrived, before it has dealt with them: few, so that
+/// there often is a rest.
+pub(super) const TURN: usize = 3;
+
 /// What connects two hosts, both ways. Index 0 is towards the gateway.
 #[derive(Debug, Default)]
 pub(super) struct Link {

@@ -59,6 +59,18 @@ impl Deframer {
         self.chunk = chunk;
     }
 
+    /// Whether [`next`](Self::next) has nothing left to look at.
+    #[must_use]
+    pub fn is_read(&self) -> bool {
+        self.chunk.is_empty()
+    }
+
+    /// Forgets the stream: nobody will read on.
+    pub fn clear(&mut self) {
+        self.chunk = Bytes::new();
+        self.partial = BytesMut::new();
+    }
+
     /// The body of the next message, or `None` when more of the stream is needed.
     ///
     /// # Errors

@@ -63,7 +63,7 @@ pub mod reset_code {
 /// - **Getters** change nothing: [`phase`](Self::phase), [`open_calls`](Self::open_calls),
 ///   [`rtt`](Self::rtt), [`fault`](Self::fault), [`queued`](Self::queued), [`meters`](Self::meters).
 /// - **`handle_*`** say that something happened outside: [`handle_bytes`](Self::handle_bytes) for what the
-///   transport read, [`handle_timeout`](Self::handle_timeout) when the time of `poll_timeout` has come,
+///   transport read, or [`handle_some`](Self::handle_some) where that is to be taken in by and by, [`handle_timeout`](Self::handle_timeout) when the time of `poll_timeout` has come,
 ///   [`handle_end`](Self::handle_end) when the transport ended.
 /// - **Commands** say what this side wants: `open`, `send` at a gateway, `respond` at an instance, and
 ///   for both [`recv`](Self::recv), [`reset`](Self::reset), [`release`](Self::release).
@@ -334,8 +334,9 @@ impl<R: Role> Tunnel<R> {
         }
     }
 
-    /// The transport ended, or is given up. All calls end with it.
-    pub fn handle_end(&mut self, why: &str) {
+    /// The transport ended, or is given up. All calls end with it, once all that came has been taken in.
+    pub fn handle_end(&mut self, now: Time, why: &str) {
+        self.handle_rest(now, usize::MAX);
         self.close(TunnelError::Transport(why.to_owned()));
     }
 
@@ -439,6 +440,7 @@ impl<R: Role> Tunnel<R> {
         self.deadlines
             .retain(|(_, key)| !R::RESPONDS && taken_later(*key));
         self.handover.clear();
+        self.deframer.clear();
         R::farewell(self, &error);
         self.events.push_back(Event::Closed(error));
     }

@@ -16,22 +16,35 @@ impl<R: Role> Tunnel<R> {
     ///
     /// A peer's fault is not an error of this method: it ends the call, or the tunnel, and events say so.
     pub fn handle_bytes(&mut self, now: Time, bytes: Bytes) {
+        self.handle_some(now, bytes, usize::MAX);
+    }
+
+    /// As [`handle_bytes`](Self::handle_bytes), but takes in no more once so many events wait: who works for some calls
+    /// need not wait until all of them have been told. Whether there is a rest, for which
+    /// [`handle_rest`](Self::handle_rest) is to be called before there are other bytes.
+    pub fn handle_some(&mut self, now: Time, bytes: Bytes, events: usize) -> bool {
         if self.phase == Phase::Closed {
-            return;
+            return false;
         }
         self.keepalive.heard(now);
         self.meters.received += bytes.len() as u64;
         self.deframer.push(bytes);
-        if let Err(error) = self.read_frames(now) {
-            self.close(error);
-        }
+        self.handle_rest(now, events)
     }
 
-    fn read_frames(&mut self, now: Time) -> Result<(), TunnelError> {
+    /// Goes on where [`handle_some`](Self::handle_some) stopped. Whether there still is a rest.
+    pub fn handle_rest(&mut self, now: Time, events: usize) -> bool {
+        if let Err(error) = self.read_frames(now, events) {
+            self.close(error);
+        }
+        !self.deframer.is_read()
+    }
+
+    fn read_frames(&mut self, now: Time, events: usize) -> Result<(), TunnelError> {
         let limits = Limits {
             metadata_list: self.config.max_metadata,
         };
-        while self.phase != Phase::Closed {
+        while self.phase != Phase::Closed && self.events.len() < events {
             let next = self.deframer.next();
             let Some(body) = next.map_err(|e| TunnelError::Malformed(e.to_string()))? else {
                 break;

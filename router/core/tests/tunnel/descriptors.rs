@@ -236,7 +236,7 @@ fn an_announcement_alone_takes_no_memory_and_a_lost_tunnel_gives_it_back() {
     pair.drive();
     assert!(asked(&mut pair));
     pair.gateway_reads(chunk(0, "abc"));
-    pair.gateway.tunnel.handle_end("reset by peer");
+    pair.gateway.tunnel.handle_end(pair.time, "reset by peer");
     pair.gateway.step(pair.time);
     assert_eq!(pair.gateway.tunnel.poll_timeout(), None);
     assert_eq!(outcomes(&pair), [], "its end was told already");

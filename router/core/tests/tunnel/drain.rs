@@ -228,7 +228,7 @@ fn an_end_that_the_instance_wants_is_no_error() {
     let mut pair = Pair::new();
     pair.instance.tunnel.unregister("going");
     pair.drive();
-    pair.gateway.tunnel.handle_end("half-closed");
+    pair.gateway.tunnel.handle_end(pair.time, "half-closed");
     pair.gateway.step(pair.time);
     let closed = pair.gateway.closed.expect("told");
     assert_eq!(closed.verdict(), (0, ""));

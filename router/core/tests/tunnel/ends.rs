@@ -120,7 +120,7 @@ fn a_whole_answer_that_was_not_taken_is_held_to_its_deadline_after_its_tunnel_en
     }
     let running = pair.open_within(SECOND);
     pair.drive();
-    pair.gateway.tunnel.handle_end("reset by peer");
+    pair.gateway.tunnel.handle_end(pair.time, "reset by peer");
     assert_eq!(
         pair.gateway.tunnel.poll_timeout(),
         Some(opened_at + SECOND),
@@ -263,7 +263,7 @@ fn a_call_was_never_sent_only_if_the_transport_took_nothing_of_it() {
     pair.gateway.link.room = 1;
     pair.gateway.transmit(pair.time, pair.latency);
     let second = pair.open("b", true);
-    pair.gateway.tunnel.handle_end("reset by peer");
+    pair.gateway.tunnel.handle_end(pair.time, "reset by peer");
     let lost = |pair: &mut Pair, key| pair.gateway.read(key).fault().cloned();
     assert_eq!(lost(&mut pair, first), Some(CallFault::Lost { sent: true }));
     assert_eq!(

@@ -141,7 +141,7 @@ fn a_tunnel_that_ended_has_nothing_to_send_and_no_timer() {
     pair.gateway.link.room = 0;
     let call = pair.open("", false);
     pair.drive_for(INTERVAL);
-    pair.gateway.tunnel.handle_end("reset by peer");
+    pair.gateway.tunnel.handle_end(pair.time, "reset by peer");
     assert!(
         !pair.gateway.tunnel.has_transmit(),
         "not the beat that was due"

@@ -17,3 +17,4 @@ mod meters;
 mod model;
 mod pair;
 mod tables;
+mod turns;

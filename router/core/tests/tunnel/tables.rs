@@ -146,8 +146,8 @@ fn in_phase(phase: &str) -> Pair {
             pair.drive();
         }
         "Closed" => {
-            pair.gateway.tunnel.handle_end("gone");
-            pair.instance.tunnel.handle_end("gone");
+            pair.gateway.tunnel.handle_end(pair.time, "gone");
+            pair.instance.tunnel.handle_end(pair.time, "gone");
             pair.drive();
         }
         _ => {}

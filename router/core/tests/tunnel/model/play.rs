@@ -351,8 +351,14 @@ impl World {
         self.read_what_is_told();
         // Who lost its peer hears of it by its transport.
         if self.pair.gateway.closed.is_some() || self.pair.instance.closed.is_some() {
-            self.pair.gateway.tunnel.handle_end("the peer went");
-            self.pair.instance.tunnel.handle_end("the peer went");
+            self.pair
+                .gateway
+                .tunnel
+                .handle_end(self.pair.time, "the peer went");
+            self.pair
+                .instance
+                .tunnel
+                .handle_end(self.pair.time, "the peer went");
             self.read_what_is_told();
         }
         for call in &self.calls {
