@@ -128,14 +128,21 @@ pub(super) async fn serve(
     }
 }
 
+/// A stream that the peer opened.
+type Accepted = Result<(Request<RecvStream>, SendResponse<Payload>), h2::Error>;
+
 /// What a connection's task has to do.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is made and taken apart at once, for every call: a box would cost more"
+)]
 enum Next {
     Drain,
     /// The windows are to be those of a tunnel.
     Widen,
     /// The peer is gone, without a word.
     Silent,
-    Accepted(Option<Result<(Request<RecvStream>, SendResponse<Payload>), h2::Error>>),
+    Accepted(Option<Accepted>),
 }
 
 fn is_register(request: &Request<RecvStream>) -> bool {

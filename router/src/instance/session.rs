@@ -163,7 +163,7 @@ where
             while let Some(notice) = next {
                 match notice {
                     Notice::Role(InstanceEvent::Incoming(key, open)) => {
-                        self.spawn(&link, key, *open)
+                        self.spawn(&link, key, *open);
                     }
                     Notice::Role(InstanceEvent::Registered(ack)) => {
                         info!(
