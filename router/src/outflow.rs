@@ -35,6 +35,12 @@ impl Outflow {
         Self { send, bytes: 0 }
     }
 
+    /// Whether the peer has reset the stream or is gone; its task is woken when that comes. With the same waker as
+    /// [`poll`](Self::poll): h2 keeps one for a stream.
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        self.send.poll_reset(cx).is_ready() && !sabotage::is(Sabotage::ResetUnheard)
+    }
+
     /// Moves bytes until the call or the stream ends; shows `tap` what it moves.
     pub(crate) fn poll<R: Role>(
         &mut self,
@@ -42,10 +48,6 @@ impl Outflow {
         call: &Call<R>,
         mut tap: impl FnMut(&Bytes),
     ) -> Poll<OutflowEnd<R::End>> {
-        // One waker serves `poll_reset` and `poll_capacity`: h2 keeps one for a stream.
-        if self.send.poll_reset(cx).is_ready() && !sabotage::is(Sabotage::ResetUnheard) {
-            return Poll::Ready(OutflowEnd::Gone);
-        }
         loop {
             let room = match sabotage::is(Sabotage::OutflowUnbounded) {
                 true => usize::MAX,

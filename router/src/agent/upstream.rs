@@ -218,7 +218,10 @@ impl Upload {
             return Poll::Ready(());
         };
         let kept = &mut self.kept;
-        let end = ready!(out.poll(cx, &self.call, |data| keep(kept, data)));
+        let end = match out.poll_gone(cx) {
+            true => OutflowEnd::Gone,
+            false => ready!(out.poll(cx, &self.call, |data| keep(kept, data))),
+        };
         if let Some(out) = self.out.take() {
             match end {
                 OutflowEnd::End(()) => {

@@ -80,6 +80,11 @@ async fn stream(
         if request.poll(cx, call).is_err() {
             return Poll::Ready(OutflowEnd::Gone);
         }
+        // A request that goes on is read, and tells of a reset itself. To wait for one here as well would have h2 wake
+        // this task for each piece of the answer that it finds room for.
+        if request.ended && out.poll_gone(cx) {
+            return Poll::Ready(OutflowEnd::Gone);
+        }
         out.poll(cx, call, |_| {})
     });
     let end = end.await;
