@@ -14,11 +14,6 @@ pub(crate) const PIECE: usize = 32 * 1024;
 
 /// Stream and connection window of a tunnel, in bytes: wide, because calls have credit of their own.
 pub(crate) const TUNNEL_WINDOW: u32 = 8 * 1024 * 1024;
-/// The longest HTTP/2 frame on a tunnel, in bytes: what leaves together, a share of bulk and small frames around it,
-/// comes in one. In HTTP/2's 16 KiB every chunk of a call would be cut in two, and be copied to be joined again.
-pub(crate) const TUNNEL_FRAME: u32 = 64 * 1024;
-/// HTTP/2's own, in bytes. A client's longer ones would be forwarded only when they are here whole.
-pub(crate) const CLIENT_FRAME: u32 = 16 * 1024;
 /// Unread small DATA frames that HTTP/2 bears on a connection, in its own measure (256 less the length
 /// of each). They are read eagerly, so this only guards against a flood.
 pub(crate) const DATA_FRAME_BUDGET: usize = 16 * 1024 * 1024;

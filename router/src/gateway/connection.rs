@@ -18,9 +18,7 @@ use tokio::time::{Sleep, sleep, timeout};
 
 use crate::flag::raised;
 use crate::h2_service;
-use crate::hop::{
-    CLIENT_FRAME, DATA_FRAME_BUDGET, HEADER_LIST_MAX, SEND_BUFFER, TUNNEL_FRAME, TUNNEL_WINDOW,
-};
+use crate::hop::{DATA_FRAME_BUDGET, HEADER_LIST_MAX, SEND_BUFFER, TUNNEL_WINDOW};
 use crate::net::{BoxIo, Prefixed};
 use crate::tunnel::{H2Transport, Payload};
 
@@ -42,20 +40,18 @@ pub(super) async fn serve(
     let limit = shared.config.preface_timeout;
     let io = timeout(limit, preface(io)).await??;
     let config = &shared.config;
-    let (stream_window, connection_window, frame) = if serves.clients() {
+    let (stream_window, connection_window) = if serves.clients() {
         let all = u64::from(config.client_window) * u64::from(config.max_streams);
         (
             config.client_window,
             u32::try_from(all).unwrap_or(u32::MAX).min(i32::MAX as u32),
-            CLIENT_FRAME,
         )
     } else {
-        (TUNNEL_WINDOW, TUNNEL_WINDOW, TUNNEL_FRAME)
+        (TUNNEL_WINDOW, TUNNEL_WINDOW)
     };
     let handshake = h2::server::Builder::new()
         .initial_window_size(stream_window)
         .initial_connection_window_size(connection_window)
-        .max_frame_size(frame)
         .max_concurrent_streams(config.max_streams)
         .max_header_list_size(HEADER_LIST_MAX)
         .max_send_buffer_size(SEND_BUFFER)

@@ -8,7 +8,7 @@ use h2::client;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use tokio::time::timeout;
 
-use crate::hop::{TUNNEL_FRAME, TUNNEL_WINDOW};
+use crate::hop::TUNNEL_WINDOW;
 use crate::net::{Dialer, Target};
 use crate::tunnel::{H2Transport, Payload};
 
@@ -44,7 +44,6 @@ async fn connect(dialer: &Arc<dyn Dialer>, target: &Target) -> Result<H2Transpor
     let (mut requests, connection) = client::Builder::new()
         .initial_window_size(TUNNEL_WINDOW)
         .initial_connection_window_size(TUNNEL_WINDOW)
-        .max_frame_size(TUNNEL_FRAME)
         .max_send_buffer_size(TUNNEL_SEND_BUFFER)
         .enable_push(false)
         .handshake::<_, Payload>(io)
