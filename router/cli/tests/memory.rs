@@ -73,29 +73,33 @@ async fn a_stream_a_hundred_times_as_long_costs_nothing_more() {
 async fn stalled_calls_are_bounded(size: usize) {
     let gateway = Gateway::start().await;
     let (fresh, files) = (gateway.rss(), gateway.files());
-    let mut kept = None;
     // The base is a gateway at rest that has served as many calls as it will: the first round pays once for
     // what stays, its code in memory and the tables of its threads, its tunnel and its calls: 3 to 4 MB. No later
     // round may add to it.
-    for count in [1_000, 250, 500, 1_000, 1_000] {
+    let mut kept = Vec::new();
+    for count in [1_000, 250, 500, 1_000, 1_000, 1_000, 1_000] {
         let stalled = stall(&gateway, count, size).await;
         let each = gateway.rss().saturating_sub(fresh) / count;
         drop(stalled);
         gateway.running(0).await;
         gateway.closed(files).await;
         let after = gateway.quiet().await;
-        let base = *kept.get_or_insert(after);
+        kept.push(after);
         eprintln!(
             "{count} calls of {size} B messages: {each} B each, {} of {} KiB remain",
             after / 1024,
             fresh / 1024
         );
         assert!(each <= BOUND + BESIDE, "{each} B for each of {count}");
-        assert!(
-            after * 10 <= base * 11,
-            "{after} B remain; at first {base} B"
-        );
     }
+    // The pages that an allocator keeps after a burst are some MB more in one round and less in the next. What a gateway
+    // keeps only adds up, so that none of the last rounds would be without it.
+    let least = kept.iter().rev().take(3).min().expect("rounds");
+    assert!(
+        least * 10 <= kept[0] * 11,
+        "at least {least} B remain; at first {} B: {kept:?}",
+        kept[0]
+    );
 }
 
 struct Gateway {
