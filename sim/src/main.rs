@@ -188,7 +188,7 @@ fn soak(cli: &Cli) -> Result<()> {
 /// commit's own.
 const CHECKED: [(Layer, u64); 3] = [
     (Layer::Frame, 20_000),
-    (Layer::Net, 200),
+    (Layer::Net, 1_200),
     (Layer::Lossy, 10),
 ];
 

@@ -71,7 +71,8 @@ const fn caught_by(sabotage: Sabotage) -> (Layer, Rule) {
 fn seeds(layer: Layer) -> Range<u64> {
     match layer {
         Layer::Frame => 0..10_000,
-        Layer::Net => 0..100,
+        // The rarest of them, a drain that has no limit, shows in one of a hundred.
+        Layer::Net => 0..600,
         Layer::Lossy => 0..5,
     }
 }
