@@ -41,6 +41,13 @@ fn own_window(way: Way) -> usize {
     if way == Way::Library { 0 } else { WINDOW }
 }
 
+/// By how much two stalls of one path may differ, in bytes: window that was earned is given back once it is
+/// half of what there is, at each hop, so that much may be owed when all stands still.
+fn owed_max() -> usize {
+    let config = fixed();
+    (config.client_window + config.tunnel.call_window) as usize / 2
+}
+
 /// Proves: ZB-2
 #[tokio::test]
 async fn a_stalled_reader_leaves_at_most_the_declared_bound_in_flight() {
@@ -65,7 +72,7 @@ async fn what_is_in_flight_does_not_depend_on_the_length_of_the_stream() {
         let short = upload(way, fixed(), MESSAGE, STREAM).await;
         let long = upload(way, fixed(), MESSAGE, 10 * STREAM).await;
         assert!(
-            long.abs_diff(short) <= MESSAGE,
+            long.abs_diff(short) <= owed_max(),
             "{way:?}: {short} B of a stream, {long} B of one ten times as long"
         );
     }
