@@ -1,8 +1,10 @@
-//! `grpcrouter-bench-server`: the service that is measured, as tonic's server or behind the instance library.
+//! `grpcrouter-bench-server`: the service that is measured, as tonic's server or behind the instance library, and what
+//! stands around it in experiments.
 
 mod direct;
 mod instance;
 mod many;
+mod relay;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -32,6 +34,8 @@ enum Command {
     Instance(InstanceArgs),
     /// Many instances that take no calls
     ManyInstances(ManyArgs),
+    /// A bare TCP relay before a server
+    Relay(RelayArgs),
 }
 
 #[derive(Args)]
@@ -68,6 +72,16 @@ struct ManyArgs {
 }
 
 #[derive(Args)]
+struct RelayArgs {
+    /// Where to listen, as IP:PORT; port 0 takes any free port
+    address: SocketAddr,
+    /// Where connections go, as IP:PORT
+    target: SocketAddr,
+    #[command(flatten)]
+    threads: Threads,
+}
+
+#[derive(Args)]
 struct Threads {
     /// 1: tokio's current_thread runtime; more: multi_thread with so many workers
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..))]
@@ -99,6 +113,11 @@ fn main() -> ExitCode {
             instances,
             per_connection,
         }) => Threads { threads: 1 }.run(many::keep(&gateway, instances, per_connection.get())),
+        Command::Relay(RelayArgs {
+            address,
+            target,
+            threads,
+        }) => threads.run(relay::serve(address, target)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

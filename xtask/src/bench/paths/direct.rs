@@ -1,4 +1,4 @@
-//! tonic's client straight to tonic's server.
+//! tonic's client straight to tonic's server, or with nothing but a relay of bytes between them.
 
 use std::process::Command;
 
@@ -10,6 +10,16 @@ use super::{Path, Place, named};
 pub(super) fn start(place: &Place<'_>, name: &str, threads: u16) -> Result<Path> {
     let mut path = Path::bare(name);
     path.address = server(&mut path, place, threads)?;
+    Ok(path)
+}
+
+/// A relay that copies bytes and knows nothing of calls: no hop costs less.
+pub(super) fn relayed(place: &Place<'_>, name: &str) -> Result<Path> {
+    let mut path = Path::bare(name);
+    let server = server(&mut path, place, 1)?;
+    let mut relay = Command::new(&place.programs.server);
+    relay.args(["relay", "127.0.0.1:0", &server]);
+    path.address = named(&path.start(place, "relay", &relay)?, "addr")?;
     Ok(path)
 }
 

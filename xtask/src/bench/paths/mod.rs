@@ -84,6 +84,11 @@ pub(crate) const ALL: &[Kind] = &[
             |place, name| routed::instance(place, name, &routed::WIDE),
         )
     },
+    ours(
+        "tcp-relay",
+        "bare TCP relay (an experiment: bytes, no calls)",
+        direct::relayed,
+    ),
     peer("haproxy", "HAProxy (forward proxy)", peers::haproxy),
     peer("nginx", "nginx (forward proxy)", peers::nginx),
     peer("envoy", "Envoy, 2 workers (forward proxy)", peers::envoy),
