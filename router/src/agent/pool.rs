@@ -12,7 +12,7 @@ use http::Request;
 use tokio::time::timeout;
 
 use crate::hop::{DATA_FRAME_BUDGET, HEADER_LIST_MAX, SEND_BUFFER, UPSTREAM_WINDOW};
-use crate::net::{Dialer, Target};
+use crate::net::{Dialer, Target, drive, gathered};
 use crate::tunnel::Payload;
 
 /// Connections at most: as many times the server's own limit of streams may be open.
@@ -146,6 +146,7 @@ impl Pool {
     async fn connect(&self) -> Result<Connection, PoolError> {
         let dialled = self.dialer.dial(&self.target).await;
         let io = dialled.map_err(|error| PoolError::Connect(Arc::new(error)))?;
+        let (io, outlet) = gathered(io);
         let (requests, mut driver) = client::Builder::new()
             .initial_window_size(UPSTREAM_WINDOW)
             .initial_connection_window_size(UPSTREAM_WINDOW * STREAMS)
@@ -157,7 +158,7 @@ impl Pool {
             .await
             .map_err(|error| PoolError::Http2(error.to_string()))?;
         let pings = driver.ping_pong();
-        let task = tokio::spawn(driver);
+        let task = tokio::spawn(drive(driver, outlet));
         // The answer comes after the server's settings: until then its limit of streams is not known. And
         // a server that speaks something else gives none.
         if let Some(mut pings) = pings {

@@ -19,7 +19,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use crate::flag::raised;
 use crate::h2_service;
 use crate::hop::{DATA_FRAME_BUDGET, HEADER_LIST_MAX, SEND_BUFFER, TUNNEL_WINDOW};
-use crate::net::{BoxIo, Prefixed};
+use crate::net::{BoxIo, Gathered, Prefixed, gathered};
 use crate::tunnel::{H2Transport, Payload};
 
 use super::keepalive::Keepalive;
@@ -38,7 +38,7 @@ pub(super) async fn serve(
     serves: Serves,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let limit = shared.config.preface_timeout;
-    let io = timeout(limit, preface(io)).await??;
+    let (io, outlet) = gathered(timeout(limit, preface(io)).await??);
     let config = &shared.config;
     let (stream_window, connection_window) = if serves.clients() {
         let all = u64::from(config.client_window) * u64::from(config.max_streams);
@@ -57,7 +57,8 @@ pub(super) async fn serve(
         .max_send_buffer_size(SEND_BUFFER)
         .data_frame_budget(DATA_FRAME_BUDGET)
         .handshake(io);
-    let mut connection: Connection<Prefixed, Payload> = timeout(limit, handshake).await??;
+    let mut connection: Connection<Gathered<Prefixed>, Payload> =
+        timeout(limit, handshake).await??;
     let mut keepalive = connection
         .ping_pong()
         .filter(|_| !sabotage::is(Sabotage::KeepaliveNever))
@@ -81,11 +82,17 @@ pub(super) async fn serve(
                 return Poll::Ready(Next::Widen);
             }
             if let Some(keepalive) = &mut keepalive
-                && keepalive.poll_silent(cx).is_ready()
+                && keepalive.poll_silent(cx, || outlet.heard()).is_ready()
             {
                 return Poll::Ready(Next::Silent);
             }
-            connection.poll_accept(cx).map(Next::Accepted)
+            let accepted = connection.poll_accept(cx);
+            if accepted.is_pending()
+                && let Poll::Ready(Err(error)) = outlet.poll_send(cx)
+            {
+                return Poll::Ready(Next::Broken(error));
+            }
+            accepted.map(Next::Accepted)
         });
         match next.await {
             Next::Drain => {
@@ -105,12 +112,10 @@ pub(super) async fn serve(
                 };
             }
             Next::Silent => return Err("the peer answers no ping".into()),
+            Next::Broken(error) => return Err(error.into()),
             Next::Accepted(None) => return Ok(()),
             Next::Accepted(Some(accepted)) => {
                 let (request, respond) = accepted?;
-                if let Some(keepalive) = &mut keepalive {
-                    keepalive.heard();
-                }
                 if is_register(&request) && serves.tunnels() {
                     if serves.clients() {
                         widen = Some(Box::pin(sleep(Duration::ZERO)));
@@ -138,6 +143,8 @@ enum Next {
     Widen,
     /// The peer is gone, without a word.
     Silent,
+    /// Nothing more can be sent.
+    Broken(io::Error),
     Accepted(Option<Accepted>),
 }
 

@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use tokio::time::timeout;
 
 use crate::hop::TUNNEL_WINDOW;
-use crate::net::{Dialer, Target};
+use crate::net::{Dialer, Target, drive, gathered};
 use crate::tunnel::{H2Transport, Payload};
 
 /// What HTTP/2 may hold of a tunnel on its way to the socket, in bytes.
@@ -41,6 +41,7 @@ pub(super) async fn dial(
 
 async fn connect(dialer: &Arc<dyn Dialer>, target: &Target) -> Result<H2Transport, DialError> {
     let io = dialer.dial(target).await.map_err(DialError::Connect)?;
+    let (io, outlet) = gathered(io);
     let (mut requests, connection) = client::Builder::new()
         .initial_window_size(TUNNEL_WINDOW)
         .initial_connection_window_size(TUNNEL_WINDOW)
@@ -51,7 +52,7 @@ async fn connect(dialer: &Arc<dyn Dialer>, target: &Target) -> Result<H2Transpor
         .map_err(DialError::Http2)?;
     // It ends with its stream: nobody else holds on to it.
     tokio::spawn(async move {
-        if let Err(error) = connection.await {
+        if let Err(error) = drive(connection, outlet).await {
             tracing::debug!("connection to the gateway ended: {error}");
         }
     });

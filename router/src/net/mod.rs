@@ -1,5 +1,6 @@
 //! The network as a parameter: listening and dialling, on real sockets or on a simulated network.
 
+mod gathered;
 mod prefixed;
 mod tcp;
 
@@ -11,6 +12,7 @@ use std::pin::Pin;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+pub(crate) use gathered::{Gathered, drive, gathered};
 pub(crate) use prefixed::Prefixed;
 pub use tcp::{TcpDialer, TcpListener};
 
