@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use grpcrouter_core::sabotage::{self, Sabotage};
 use h2::client::{self, ResponseFuture, SendRequest};
 use h2::{Ping, SendStream};
@@ -146,7 +147,7 @@ impl Pool {
     async fn connect(&self) -> Result<Connection, PoolError> {
         let dialled = self.dialer.dial(&self.target).await;
         let io = dialled.map_err(|error| PoolError::Connect(Arc::new(error)))?;
-        let (io, outlet) = gathered(io);
+        let (io, outlet) = gathered(io, BytesMut::new());
         let (requests, mut driver) = client::Builder::new()
             .initial_window_size(UPSTREAM_WINDOW)
             .initial_connection_window_size(UPSTREAM_WINDOW * STREAMS)

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use grpcrouter_core::registry::Identity;
 use grpcrouter_core::sabotage::{self, Sabotage};
 use h2::RecvStream;
@@ -19,7 +19,7 @@ use tokio::time::{Sleep, sleep, timeout};
 use crate::flag::raised;
 use crate::h2_service;
 use crate::hop::{DATA_FRAME_BUDGET, HEADER_LIST_MAX, SEND_BUFFER, TUNNEL_WINDOW};
-use crate::net::{BoxIo, Gathered, Prefixed, gathered};
+use crate::net::{BoxIo, Gathered, gathered};
 use crate::tunnel::{H2Transport, Payload};
 
 use super::keepalive::Keepalive;
@@ -34,11 +34,12 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Serves a connection to its end.
 pub(super) async fn serve(
     shared: &Arc<Shared>,
-    io: BoxIo,
+    mut io: BoxIo,
     serves: Serves,
 ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
     let limit = shared.config.preface_timeout;
-    let (io, outlet) = gathered(timeout(limit, preface(io)).await??);
+    let first = timeout(limit, preface(&mut io)).await??;
+    let (io, outlet) = gathered(io, first);
     let config = &shared.config;
     let (stream_window, connection_window) = if serves.clients() {
         let all = u64::from(config.client_window) * u64::from(config.max_streams);
@@ -57,8 +58,7 @@ pub(super) async fn serve(
         .max_send_buffer_size(SEND_BUFFER)
         .data_frame_budget(DATA_FRAME_BUDGET)
         .handshake(io);
-    let mut connection: Connection<Gathered<Prefixed>, Payload> =
-        timeout(limit, handshake).await??;
+    let mut connection: Connection<Gathered<BoxIo>, Payload> = timeout(limit, handshake).await??;
     let mut keepalive = connection
         .ping_pong()
         .filter(|_| !sabotage::is(Sabotage::KeepaliveNever))
@@ -87,12 +87,8 @@ pub(super) async fn serve(
                 return Poll::Ready(Next::Silent);
             }
             let accepted = connection.poll_accept(cx);
-            if accepted.is_pending()
-                && let Poll::Ready(Err(error)) = outlet.poll_send(cx)
-            {
-                return Poll::Ready(Next::Broken(error));
-            }
-            accepted.map(Next::Accepted)
+            let accepted = outlet.send_after(accepted, cx);
+            accepted.map(|accepted| accepted.map_or_else(Next::Broken, Next::Accepted))
         });
         match next.await {
             Next::Drain => {
@@ -206,7 +202,7 @@ async fn tunnel(
 }
 
 /// Reads the first bytes, to tell whoever speaks something else what is spoken here.
-async fn preface(mut io: BoxIo) -> io::Result<Prefixed> {
+async fn preface(io: &mut BoxIo) -> io::Result<BytesMut> {
     let mut first = BytesMut::with_capacity(PREFACE.len());
     while first.len() < PREFACE.len() {
         let mut rest = [0; PREFACE.len()];
@@ -220,7 +216,7 @@ async fn preface(mut io: BoxIo) -> io::Result<Prefixed> {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "not HTTP/2"));
         }
     }
-    Ok(Prefixed::new(Bytes::from(first), io))
+    Ok(first)
 }
 
 const WRONG_PROTOCOL: &[u8] = b"HTTP/1.1 426 Upgrade Required\r\n\

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use grpcrouter_core::percent;
 use h2::client;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
@@ -41,7 +42,7 @@ pub(super) async fn dial(
 
 async fn connect(dialer: &Arc<dyn Dialer>, target: &Target) -> Result<H2Transport, DialError> {
     let io = dialer.dial(target).await.map_err(DialError::Connect)?;
-    let (io, outlet) = gathered(io);
+    let (io, outlet) = gathered(io, BytesMut::new());
     let (mut requests, connection) = client::Builder::new()
         .initial_window_size(TUNNEL_WINDOW)
         .initial_connection_window_size(TUNNEL_WINDOW)

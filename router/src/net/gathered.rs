@@ -2,7 +2,8 @@
 //!
 //! `h2` hands over each DATA frame by itself and reads one in two halves, and a call of the system costs as much as some
 //! thousand bytes of copying. So what it writes is held until it has no more to write for now, which only its driver
-//! knows: whoever polls the connection then calls [`Outlet::poll_send`], each time. Nothing waits longer than that.
+//! knows: whoever polls the connection passes what came of it through [`Outlet::send_after`], each time. Nothing waits
+//! longer than that.
 //! And while a peer sends much, much is read at a time.
 //!
 //! Not tokio's `BufWriter`, which `h2` flushes after each frame, nor its `BufReader`, whose memory stays when nothing comes.
@@ -47,13 +48,13 @@ struct Inner<T> {
     heard: Instant,
 }
 
-/// Both ends of a connection whose writes are gathered.
-pub(crate) fn gathered<T>(io: T) -> (Gathered<T>, Outlet<T>) {
+/// Both ends of a connection whose writes are gathered, and of which `received` was read already.
+pub(crate) fn gathered<T>(io: T, received: BytesMut) -> (Gathered<T>, Outlet<T>) {
     let inner = Arc::new(Mutex::new(Inner {
         io,
         held: Vec::new(),
         sent: 0,
-        ahead: BytesMut::new(),
+        ahead: received,
         more: false,
         heard: now(),
     }));
@@ -61,9 +62,19 @@ pub(crate) fn gathered<T>(io: T) -> (Gathered<T>, Outlet<T>) {
 }
 
 impl<T: AsyncWrite + Unpin> Outlet<T> {
-    /// Sends what is held. To be called whenever the connection was polled; the same task is woken to go on.
-    pub(crate) fn poll_send(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        lock(&self.0).poll_send(cx)
+    /// Passes on what came of polling the connection. Where it has nothing more to do for now, sends what is held; the
+    /// same task is woken to go on.
+    pub(crate) fn send_after<R>(
+        &self,
+        polled: Poll<R>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<R>> {
+        if polled.is_pending()
+            && let Poll::Ready(Err(error)) = lock(&self.0).poll_send(cx)
+        {
+            return Poll::Ready(Err(error));
+        }
+        polled.map(Ok)
     }
 }
 
@@ -81,15 +92,10 @@ pub(crate) async fn drive<T: AsyncWrite + Unpin>(
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let mut connection = pin!(connection);
     let ended = poll_fn(|cx| {
-        let ended = connection.as_mut().poll(cx);
-        if ended.is_pending()
-            && let Poll::Ready(Err(error)) = outlet.poll_send(cx)
-        {
-            return Poll::Ready(Err(error.into()));
-        }
-        ended.map_err(Box::from)
+        let polled = connection.as_mut().poll(cx);
+        outlet.send_after(polled, cx)
     });
-    ended.await
+    Ok(ended.await??)
 }
 
 impl<T: AsyncWrite + Unpin> Inner<T> {
@@ -283,30 +289,38 @@ mod tests {
         }
     }
 
-    fn send(outlet: &Outlet<Socket>) -> Poll<io::Result<()>> {
-        outlet.poll_send(&mut Context::from_waker(Waker::noop()))
+    fn open(socket: Socket) -> (Gathered<Socket>, Outlet<Socket>) {
+        gathered(socket, BytesMut::new())
+    }
+
+    /// After a poll that left nothing to do. Whether all is sent.
+    fn send(outlet: &Outlet<Socket>) -> bool {
+        let mut cx = Context::from_waker(Waker::noop());
+        let polled = outlet.send_after(Poll::<()>::Pending, &mut cx);
+        assert!(polled.is_pending(), "no error");
+        lock(&outlet.0).held.is_empty()
     }
 
     #[tokio::test]
     async fn what_is_written_and_flushed_in_pieces_leaves_in_one() {
-        let (mut io, outlet) = gathered(Socket::default());
+        let (mut io, outlet) = open(Socket::default());
         for piece in [&b"a frame's head"[..], b", its data", b", the next"] {
             io.write_all(piece).await.unwrap();
             io.flush().await.unwrap();
         }
         assert!(lock(&outlet.0).io.writes.is_empty());
-        assert!(send(&outlet).is_ready());
+        assert!(send(&outlet));
         assert_eq!(
             lock(&outlet.0).io.writes,
             [b"a frame's head, its data, the next".to_vec()]
         );
-        assert!(send(&outlet).is_ready());
+        assert!(send(&outlet));
         assert_eq!(lock(&outlet.0).io.writes.len(), 1, "nothing is left");
     }
 
     #[tokio::test]
     async fn a_blocked_socket_leaves_the_writer_waiting_at_the_limit() {
-        let (mut io, outlet) = gathered(Socket {
+        let (mut io, outlet) = open(Socket {
             blocked: true,
             ..Socket::default()
         });
@@ -317,25 +331,25 @@ mod tests {
             taken += n.unwrap();
         }
         assert_eq!(taken, HELD_MAX);
-        assert!(send(&outlet).is_pending());
+        assert!(!send(&outlet));
         lock(&outlet.0).io.blocked = false;
         io.write_all(&data[taken..]).await.unwrap();
-        assert!(send(&outlet).is_ready());
+        assert!(send(&outlet));
         assert_eq!(lock(&outlet.0).io.writes.concat(), data, "all, in order");
     }
 
     #[tokio::test]
     async fn nothing_of_a_large_write_stays_in_memory() {
-        let (mut io, outlet) = gathered(Socket::default());
+        let (mut io, outlet) = open(Socket::default());
         io.write_all(&[7; 10 * KEPT_MAX]).await.unwrap();
-        assert!(send(&outlet).is_ready());
+        assert!(send(&outlet));
         assert!(lock(&outlet.0).held.capacity() <= KEPT_MAX);
     }
 
     #[tokio::test]
     async fn much_is_read_at_a_time_once_much_comes() {
         let data: Vec<u8> = (0..3 * AHEAD_MAX).map(|n| n as u8).collect();
-        let (mut io, outlet) = gathered(Socket {
+        let (mut io, outlet) = open(Socket {
             data: data.clone(),
             ..Socket::default()
         });
@@ -353,8 +367,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_was_received_before_is_read_first() {
+        let socket = Socket {
+            data: b" world".to_vec(),
+            ..Socket::default()
+        };
+        let (mut io, outlet) = gathered(socket, BytesMut::from(&b"hello"[..]));
+        let mut read = [0; 11];
+        io.read_exact(&mut read).await.unwrap();
+        assert_eq!(&read, b"hello world");
+        assert_eq!(lock(&outlet.0).ahead.capacity(), 0, "no memory is kept");
+    }
+
+    #[tokio::test]
     async fn little_is_read_where_it_belongs() {
-        let (mut io, outlet) = gathered(Socket {
+        let (mut io, outlet) = open(Socket {
             data: vec![5; 100],
             ..Socket::default()
         });
@@ -365,7 +392,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_comes_after_what_is_held() {
-        let (mut io, outlet) = gathered(Socket::default());
+        let (mut io, outlet) = open(Socket::default());
         io.write_all(b"goodbye").await.unwrap();
         io.shutdown().await.unwrap();
         let inner = lock(&outlet.0);
@@ -375,7 +402,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_an_answer_has_asked() {
-        let (mut io, outlet) = gathered(Socket::default());
+        let (mut io, outlet) = open(Socket::default());
         let asks = async {
             io.write_all(b"hello").await.unwrap();
             io.read_u8().await

@@ -1,7 +1,6 @@
 //! The network as a parameter: listening and dialling, on real sockets or on a simulated network.
 
 mod gathered;
-mod prefixed;
 mod tcp;
 
 use std::fmt;
@@ -13,7 +12,6 @@ use std::pin::Pin;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 pub(crate) use gathered::{Gathered, drive, gathered};
-pub(crate) use prefixed::Prefixed;
 pub use tcp::{TcpDialer, TcpListener};
 
 /// A connection's bytes.
