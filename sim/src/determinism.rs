@@ -95,7 +95,11 @@ fn check_planted(layer: Layer, whole: &[u64]) -> Result<()> {
     Ok(())
 }
 
-/// What must never be in a run: a delay, 1 to 500 ms, that a clock of this machine says. Nothing but what
+/// The shortest planted delay: the network moves in steps of some milliseconds, and one that is shorter than a
+/// step is as if it had not been.
+const PLANTED_MIN: Duration = Duration::from_millis(20);
+
+/// What must never be in a run: a delay, 20 to 520 ms, that a clock of this machine says. Nothing but what
 /// waits for it tells the trace of it.
 #[allow(
     clippy::disallowed_methods,
@@ -104,7 +108,7 @@ fn check_planted(layer: Layer, whole: &[u64]) -> Result<()> {
 pub(crate) fn machine_delay() -> Duration {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     let nanos = since.map_or(0, |since| since.subsec_nanos());
-    Duration::from_millis(1) + Duration::from_nanos(u64::from(nanos) % 499_000_000)
+    PLANTED_MIN + Duration::from_nanos(u64::from(nanos) / 2)
 }
 
 #[cfg(test)]

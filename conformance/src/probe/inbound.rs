@@ -66,6 +66,7 @@ impl<B: Body<Data = Bytes>> Inbound<B> {
     /// Takes from the transport what it has next.
     async fn pull(&mut self) -> Result<(), Fault> {
         let frame = poll_fn(|cx| self.body.as_mut().poll_frame(cx)).await;
+        let before = self.deframer.arrived();
         match frame {
             Some(Ok(frame)) => {
                 // A request has no trailers in gRPC; what a client sends as such is dropped.
@@ -78,9 +79,11 @@ impl<B: Body<Data = Bytes>> Inbound<B> {
             None => self.ended = true,
         }
         let (arrived, ended) = (self.deframer.arrived(), self.ended);
+        // Added, not set: what a liar made up before stays reported, as a counter never falls.
         self.run.count(|counts| {
-            counts.handed = arrived;
-            counts.half_closed = ended;
+            counts.handed.messages += arrived.messages - before.messages;
+            counts.handed.bytes += arrived.bytes - before.bytes;
+            counts.half_closed |= ended;
         });
         Ok(())
     }

@@ -155,8 +155,13 @@ async fn direct_hosts_the_probe_and_lies_where_it_is_told_to() {
     let mut direct = started.unwrap();
     side.hello("d-1").await.unwrap();
     let client = Client::connect(direct.reply.client_addr.parse().unwrap()).await;
-    let script = Script::new().read(2).echo(1);
+    let script = Script::new().read(2).wait("told").echo(1);
     let mut call = client.call("Bidi", "lie", &script).await;
+    // The lie is told before the truth comes: no counter may fall then.
+    side.call("lie").waiting("told").await.unwrap();
+    let made_up = Amount::new(2, 2 * 1024);
+    assert_eq!(side.call("lie").counts().handed, made_up);
+    side.call("lie").release("told");
     call.send(framed_message(5, 9));
     let mut answer = call.answer().await;
     assert_eq!(
@@ -166,10 +171,9 @@ async fn direct_hosts_the_probe_and_lies_where_it_is_told_to() {
     );
     assert_eq!(answer.status().await, "0");
     side.call("lie").finished().await.unwrap();
-    assert_eq!(
-        side.call("lie").counts().taken,
-        Amount::new(3, 2 * 1024 + 9)
-    );
+    let counts = side.call("lie").counts();
+    let all = Amount::new(3, 2 * 1024 + 9);
+    assert_eq!((counts.handed, counts.taken), (all, all));
     side.drain("d-1");
     assert_eq!(side.ended("d-1").await.unwrap(), 0);
     assert!(direct.exited(EXIT).await.unwrap().success());

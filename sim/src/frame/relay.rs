@@ -130,12 +130,16 @@ impl World<'_> {
                         relay.tried = Some(picked.key);
                         continue;
                     }
-                    let code = if matches!(error, OpenError::Expired) {
-                        4
-                    } else {
-                        14
+                    // The reasons that the library's gateway gives.
+                    let (code, reason) = match error {
+                        OpenError::NotLive => (14, "no-instance"),
+                        OpenError::QueueFull(_) => (14, "limit"),
+                        OpenError::Expired => (4, "deadline"),
+                        OpenError::TooManyCalls(_) | OpenError::MetadataTooLarge { .. } => {
+                            (8, "limit")
+                        }
                     };
-                    return self.finish_relay(gateway, call, code, "not-opened");
+                    return self.finish_relay(gateway, call, code, reason);
                 }
             }
         }

@@ -29,7 +29,7 @@ const INTERNAL: u32 = 13;
 const UNAVAILABLE: u32 = 14;
 
 /// Why a call cannot reach its handler, or not any more: what the gateway says, and what clients do.
-const UNREACHABLE: [&str; 7] = [
+const UNREACHABLE: [&str; 8] = [
     "",
     "cannot connect",
     "the connection ended",
@@ -37,6 +37,8 @@ const UNREACHABLE: [&str; 7] = [
     "instance-lost",
     "draining",
     "refused",
+    // A tunnel that a fault holds back has a full queue.
+    "limit",
 ];
 /// What the gateway says of a call whose peer broke the protocol.
 const BREACHES: [&str; 2] = ["protocol-error", "reset"];
