@@ -51,7 +51,7 @@ async fn silent(rig: Rig) -> Result<()> {
 
 /// Keeps a tunnel full for some heartbeats' time, which its own end of the subject still sends.
 async fn busy(stage: &mut Stage) -> Result<()> {
-    const BEATS: usize = 4;
+    const BEATS: usize = 6;
     let Some(tap) = stage.tap() else {
         return Ok(());
     };
@@ -69,22 +69,23 @@ async fn busy(stage: &mut Stage) -> Result<()> {
     ok(&call.exchange.answer().await?)
 }
 
-/// Heartbeats of the subject's own.
+/// Heartbeats that the subject sent: of its own, or in answer.
 fn beats(entries: &[tap::Entry]) -> usize {
-    let asks = |entry: &&tap::Entry| {
+    let beats = |entry: &&tap::Entry| {
         let beat = match &entry.frame {
             Seen::Request(frame, _) => match &frame.frame {
-                Some(register_request::Frame::Heartbeat(beat)) => Some(beat.nonce),
+                Some(register_request::Frame::Heartbeat(beat)) => Some(beat),
                 _ => None,
             },
             Seen::Response(frame, _) => match &frame.frame {
-                Some(register_response::Frame::Heartbeat(beat)) => Some(beat.nonce),
+                Some(register_response::Frame::Heartbeat(beat)) => Some(beat),
                 _ => None,
             },
         };
-        entry.way == tap::Way::Received && beat.is_some_and(|nonce| nonce != 0)
+        entry.way == tap::Way::Received
+            && beat.is_some_and(|beat| beat.nonce != 0 || beat.reply_to != 0)
     };
-    entries.iter().filter(asks).count()
+    entries.iter().filter(beats).count()
 }
 
 /// An instance unregisters: its calls finish, and it gets no more.

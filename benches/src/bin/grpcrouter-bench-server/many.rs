@@ -29,6 +29,8 @@ const REGISTER: Duration = Duration::from_secs(20);
 /// Windows as the instance library announces them.
 const CALL_WINDOW: u32 = 80 * 1024;
 const MAX_FRAME: u32 = 64 * 1024;
+/// With which of the gateway's questions an instance asks by itself: every 30 s at the default interval.
+const ASKS_WITH: u64 = 6;
 /// HTTP/2 window of a connection: a gateway holds 64 KiB of it for each of its tunnels, idle or not, so that with
 /// hyper's default of 5 MiB the 81st tunnel of a connection would not even be acknowledged.
 const CONNECTION_WINDOW: u32 = 1 << 30;
@@ -93,7 +95,7 @@ async fn tunnel(
     let every = Duration::from_millis(ack.heartbeat_interval_ms.max(1).into());
     let mut beat = interval(every);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut nonce = 0;
+    let (mut nonce, mut heard_beats) = (0, 0);
     loop {
         let heartbeat = tokio::select! {
             biased;
@@ -102,8 +104,14 @@ async fn tunnel(
                 Heartbeat { nonce, ..Heartbeat::default() }
             }
             message = heard.message() => match message?.and_then(|message| message.frame) {
-                Some(Heard::Heartbeat(Heartbeat { nonce, .. })) if nonce != 0 => {
-                    Heartbeat { reply_to: nonce, ..Heartbeat::default() }
+                // The gateway asks: as in the library, this side need not, but for the round trip now and then.
+                Some(Heard::Heartbeat(Heartbeat { nonce: reply_to, .. })) if reply_to != 0 => {
+                    beat.reset_after(every * 3 / 2);
+                    heard_beats += 1;
+                    let asks = heard_beats % ASKS_WITH == 0;
+                    nonce += u64::from(asks);
+                    let nonce = if asks { nonce } else { 0 };
+                    Heartbeat { nonce, reply_to, ..Heartbeat::default() }
                 }
                 Some(Heard::Heartbeat(_)) => continue,
                 other => bail!("the gateway says {other:?}"),

@@ -68,7 +68,7 @@ impl Tunnel<Gateway> {
         }
         assert_eq!(self.phase, Phase::Handshake, "accepted twice");
         self.phase = Phase::Live;
-        self.keepalive = super::Keepalive::new(now, self.config.heartbeat_interval);
+        self.begin_beating(now);
         let interval = self.config.heartbeat_interval.as_millis();
         let ack = RegistrationAck {
             gateway_id,

@@ -1,5 +1,7 @@
 //! The calls that are over and may still be heard of.
 
+use super::places::PLACES;
+
 /// Frames without data that may follow a call's end: a head, an end and a few grants were under way.
 pub(super) const LATE_BARE: u32 = 64;
 
@@ -7,14 +9,13 @@ pub(super) const LATE_BARE: u32 = 64;
 /// that may be: the grace set. A peer that did not know of the end had no more to send than its credit,
 /// in whatever pieces, and a few frames without data.
 ///
-/// All of it lies in two pieces of memory, taken at once and used as calls end. What is allocated while many
-/// calls end stays among what they free, and keeps the allocator from giving that back.
+/// All of it lies in two pieces of memory. They are large from the first call that ends: see [`PLACES`].
 #[derive(Debug)]
 pub(super) struct Grace {
     /// In the order in which they ended, from `oldest` on and around.
     calls: Vec<Past>,
     oldest: usize,
-    /// Where a bucket's calls begin, as [`Past::next`]; as many as a power of two.
+    /// Where a bucket's calls begin, as [`Past::next`]; as many as a power of two, or none yet.
     buckets: Vec<u32>,
     max: usize,
 }
@@ -37,9 +38,9 @@ impl Grace {
     pub(super) fn new(max: usize) -> Self {
         let max = max.clamp(1, CALLS_MAX);
         Self {
-            calls: Vec::with_capacity(max),
+            calls: Vec::new(),
             oldest: 0,
-            buckets: vec![END; max.next_power_of_two()],
+            buckets: Vec::new(),
             max,
         }
     }
@@ -58,6 +59,9 @@ impl Grace {
         };
         let mut at = self.calls.len();
         if at < self.max {
+            if at == self.buckets.len() {
+                self.grow();
+            }
             self.calls.push(past);
         } else {
             at = self.oldest;
@@ -80,7 +84,22 @@ impl Grace {
         borne
     }
 
+    /// Doubles what there is room for, up to all that is ever needed.
+    fn grow(&mut self) {
+        let all = self.max.next_power_of_two();
+        let places = (self.buckets.len() * 2).max(PLACES).min(all);
+        self.calls
+            .reserve_exact(places.min(self.max) - self.calls.len());
+        self.buckets = vec![END; places];
+        for at in 0..self.calls.len() {
+            self.link(at);
+        }
+    }
+
     fn find(&mut self, id: u64) -> Option<&mut Past> {
+        if self.buckets.is_empty() {
+            return None;
+        }
         let mut next = self.buckets[self.bucket(id)];
         while next != END {
             let at = next as usize - 1;
@@ -143,9 +162,10 @@ mod tests {
 
     #[test]
     fn exactly_the_last_calls_are_remembered_whatever_their_ids() {
-        let max = 1_000;
-        let mut grace = Grace::new(max);
         let id = |n: u64| ((n / 100 + 1) << 32) | ((n * 7_919) % 100);
+        let max = 5_000;
+        let mut grace = Grace::new(max);
+        assert!(!grace.bears(id(0), 0), "no call has ended yet");
         for n in 0..5 * max as u64 {
             grace.add(id(n), 100);
             if n.is_multiple_of(499) {

@@ -219,7 +219,7 @@ impl Tunnel<Instance> {
             let interval = u64::from(ack.heartbeat_interval_ms);
             self.config.heartbeat_interval = std::time::Duration::from_millis(interval);
         }
-        self.keepalive = super::Keepalive::new(now, self.config.heartbeat_interval);
+        self.begin_beating(now);
         self.phase = Phase::Live;
         self.emit(InstanceEvent::Registered(ack));
         Ok(())

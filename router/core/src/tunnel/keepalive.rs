@@ -8,12 +8,17 @@ use crate::time::Time;
 
 /// Round trips older than this no longer count.
 const RTT_MEMORY: Duration = Duration::from_secs(60);
+/// A round trip as old as this is measured anew by a side that leaves its heartbeats out.
+const RTT_STALE: Duration = Duration::from_secs(30);
 /// Round trips remembered at most.
 const RTT_SAMPLES: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Keepalive {
     interval: Duration,
+    /// Whether the peer's questions stand for this side's own. Only one side may: two that wait for each other
+    /// would ask at the same time.
+    yields: bool,
     last_heard: Time,
     next_beat: Time,
     nonce: u64,
@@ -26,16 +31,17 @@ pub(super) struct Keepalive {
 }
 
 impl Keepalive {
-    pub(super) fn new(now: Time, interval: Duration) -> Self {
+    pub(super) fn new(now: Time, interval: Duration, yields: bool) -> Self {
         Self {
             interval,
+            yields,
             last_heard: now,
             next_beat: now,
             nonce: 0,
             waiting: None,
             beat_due: false,
             answer_due: None,
-            rtts: VecDeque::with_capacity(RTT_SAMPLES),
+            rtts: VecDeque::new(),
         }
     }
 
@@ -52,16 +58,32 @@ impl Keepalive {
         nonce: u64,
         reply_to: u64,
     ) -> Option<Duration> {
+        let answered = self.waiting.take_if(|(waiting, _)| *waiting == reply_to);
+        let rtt = answered.map(|(_, sent)| now - sent);
+        if let Some(rtt) = rtt {
+            if self.rtts.len() == RTT_SAMPLES {
+                self.rtts.pop_front();
+            }
+            self.rtts.push_back((now, rtt));
+        }
         if nonce != 0 {
             self.answer_due = Some(nonce);
+            if self.yields {
+                self.leave_out(now);
+            }
         }
-        let (_, sent) = self.waiting.take_if(|(waiting, _)| *waiting == reply_to)?;
-        if self.rtts.len() == RTT_SAMPLES {
-            self.rtts.pop_front();
+        rtt
+    }
+
+    /// The peer asks, so its silence shows without a question of this side's own. The next one goes with an
+    /// answer when the round trip is to be measured, else where the peer's questions stay away for half an
+    /// interval.
+    fn leave_out(&mut self, now: Time) {
+        let measured = self.rtts.back().map(|(at, _)| *at);
+        if measured.is_none_or(|at| now - at >= RTT_STALE) {
+            self.beat_due = true;
         }
-        let rtt = now - sent;
-        self.rtts.push_back((now, rtt));
-        Some(rtt)
+        self.next_beat = now + self.interval + self.interval / 2;
     }
 
     /// When something is to be done.

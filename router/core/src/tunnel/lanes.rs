@@ -12,6 +12,7 @@ use crate::frame::{FrameHeader, RPC_FIELD, write_frame};
 use crate::table::Key;
 
 use super::batch::Batch;
+use super::places::push;
 
 /// Data longer than this is its own segment of a batch; shorter is copied beside its header.
 const INLINE_MAX: usize = 4 * 1024;
@@ -34,7 +35,7 @@ impl Lanes {
             first: BytesMut::new(),
             appended: 0,
             taken: 0,
-            second: VecDeque::with_capacity(super::PLACES),
+            second: VecDeque::new(),
         }
     }
 
@@ -83,7 +84,7 @@ impl Lanes {
 
     /// Puts a call at the end of the second lane.
     pub(super) fn enlist(&mut self, key: Key) {
-        self.second.push_back(key);
+        push(&mut self.second, key);
     }
 
     /// Takes the call whose turn it is.

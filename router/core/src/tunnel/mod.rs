@@ -9,6 +9,7 @@ mod instance;
 mod keepalive;
 mod lanes;
 mod meters;
+mod places;
 mod receive;
 mod role;
 mod send;
@@ -38,6 +39,7 @@ use faults::Faults;
 use grace::Grace;
 use keepalive::Keepalive;
 use lanes::Lanes;
+use places::push;
 
 /// Codes of a reset, those of HTTP/2's RST_STREAM.
 pub mod reset_code {
@@ -146,10 +148,8 @@ struct Peer {
     revision: u32,
 }
 
-/// Places that a tunnel's queues have from the beginning: so many that growing them takes large pieces of
-/// memory, which an allocator keeps apart. A small one that grew with a burst of calls would stand among
-/// what they had, and keep the allocator from giving that back. Places that are not used cost no memory.
-const PLACES: usize = 1_024;
+/// Events that an idle tunnel has at once, at most: it was accepted, and it ended.
+const EVENTS: usize = 4;
 
 impl<R: Role> Tunnel<R> {
     fn with_config(now: Time, config: Config) -> Self {
@@ -175,13 +175,13 @@ impl<R: Role> Tunnel<R> {
             ),
             ids: BTreeMap::new(),
             lanes: Lanes::new(),
-            grants: VecDeque::with_capacity(PLACES),
+            grants: VecDeque::new(),
             deadlines: BTreeSet::new(),
-            keepalive: Keepalive::new(now, config.heartbeat_interval),
+            keepalive: Keepalive::new(now, config.heartbeat_interval, R::YIELDS),
             meters: Meters::since(now),
             faults: Faults::default(),
             grace: Grace::new(grace),
-            events: VecDeque::with_capacity(PLACES),
+            events: VecDeque::with_capacity(EVENTS),
             health: BTreeMap::new(),
             drains: [false; 2],
             handover: Handover::default(),
@@ -189,6 +189,11 @@ impl<R: Role> Tunnel<R> {
             fields: BytesMut::new(),
             config,
         }
+    }
+
+    /// The tunnel stands, and its interval is known.
+    fn begin_beating(&mut self, now: Time) {
+        self.keepalive = Keepalive::new(now, self.config.heartbeat_interval, R::YIELDS);
     }
 
     /// Where the tunnel is in its life.
@@ -247,7 +252,7 @@ impl<R: Role> Tunnel<R> {
             && !call.recv.grant_due
         {
             call.recv.grant_due = true;
-            self.grants.push_back(key);
+            push(&mut self.grants, key);
         }
         received
     }
@@ -442,7 +447,7 @@ impl<R: Role> Tunnel<R> {
         self.handover.clear();
         self.deframer.clear();
         R::farewell(self, &error);
-        self.events.push_back(Event::Closed(error));
+        push(&mut self.events, Event::Closed(error));
     }
 
     /// Wakes both the reader and the writer of a call.
@@ -458,7 +463,7 @@ impl<R: Role> Tunnel<R> {
 
     fn tell_drained(&mut self) {
         if self.phase == Phase::Draining && self.calls.is_empty() {
-            self.events.push_back(Event::Drained);
+            push(&mut self.events, Event::Drained);
         }
     }
 
@@ -466,7 +471,7 @@ impl<R: Role> Tunnel<R> {
         if let Some(call) = self.calls.get_mut(key)
             && !std::mem::replace(&mut call.readable_told, true)
         {
-            self.events.push_back(Event::Readable(key));
+            push(&mut self.events, Event::Readable(key));
         }
     }
 
@@ -474,7 +479,7 @@ impl<R: Role> Tunnel<R> {
         if let Some(call) = self.calls.get_mut(key)
             && !std::mem::replace(&mut call.writable_told, true)
         {
-            self.events.push_back(Event::Writable(key));
+            push(&mut self.events, Event::Writable(key));
         }
     }
 

@@ -9,6 +9,7 @@ use crate::sabotage::{self, Sabotage};
 use crate::table::Key;
 use crate::time::Time;
 
+use super::places::push;
 use super::{Phase, Role, Tunnel};
 
 impl<R: Role> Tunnel<R> {
@@ -140,7 +141,7 @@ impl<R: Role> Tunnel<R> {
             call.recv.on_data(frame.seq, frame.data)?;
             if sabotage::is(Sabotage::CreditOnReceipt) && call.recv.window.consume(len) {
                 call.recv.grant_due = true;
-                self.grants.push_back(key);
+                push(&mut self.grants, key);
             }
         }
         let ends = frame.end.is_some();

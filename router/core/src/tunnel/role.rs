@@ -8,6 +8,7 @@ use crate::frame::{self, DecodeError, Head, Inbound, Open, Trailers};
 use crate::table::Key;
 use crate::time::Time;
 
+use super::places::push;
 use super::{Event, Tunnel};
 
 /// What differs between the two ends: which frames come in, and what they are called.
@@ -24,6 +25,8 @@ pub trait Role: Sized + sealed::Sealed {
     type Event: std::fmt::Debug;
     /// Whether this side's END ends the call, or the peer's.
     const RESPONDS: bool;
+    /// Whether this side leaves its heartbeats out while the peer sends its own.
+    const YIELDS: bool;
 
     #[doc(hidden)]
     fn decode(body: Bytes, limits: &frame::Limits) -> Decoded<Self>;
@@ -81,6 +84,7 @@ impl Role for Gateway {
     type Control = register_request::Frame;
     type Event = super::gateway::GatewayEvent;
     const RESPONDS: bool = false;
+    const YIELDS: bool = false;
 
     fn decode(body: Bytes, limits: &frame::Limits) -> Decoded<Self> {
         frame::decode_request(body, limits)
@@ -130,6 +134,7 @@ impl Role for Instance {
     type Control = register_response::Frame;
     type Event = super::instance::InstanceEvent;
     const RESPONDS: bool = true;
+    const YIELDS: bool = true;
 
     fn decode(body: Bytes, limits: &frame::Limits) -> Decoded<Self> {
         frame::decode_response(body, limits)
@@ -166,6 +171,6 @@ impl Role for Instance {
 
 impl<R: Role> Tunnel<R> {
     pub(super) fn emit(&mut self, event: R::Event) {
-        self.events.push_back(Event::Role(event));
+        push(&mut self.events, Event::Role(event));
     }
 }

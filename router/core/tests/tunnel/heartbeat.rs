@@ -104,11 +104,26 @@ fn an_idle_tunnel_lives_on_heartbeats_alone_and_knows_its_round_trip() {
     assert_eq!(pair.gateway.tunnel.phase(), Phase::Live);
     assert_eq!(pair.gateway.tunnel.rtt(pair.time), Some(pair.latency * 2));
     assert_eq!(pair.instance.tunnel.rtt(pair.time), Some(pair.latency * 2));
-    let beats = pair.gateway.link.wires.len();
-    assert!(
-        beats <= 2 * 721,
-        "a beat and an answer each interval: {beats}"
-    );
+    for link in [&pair.gateway.link, &pair.instance.link] {
+        let frames = link.wires.len();
+        // The gateway's beats and the instance's answers, and twice a minute the other way about.
+        assert!((720..=720 + 120).contains(&frames), "{frames} in an hour");
+    }
+}
+
+#[test]
+fn an_instance_whose_gateway_does_not_ask_asks_itself() {
+    let mut pair = Pair::new();
+    pair.drive_for(INTERVAL * 3);
+    // The gateway's frames are held back, then come: no question is left out for longer than half an interval more.
+    pair.gateway.link.held = true;
+    pair.forget_wires();
+    pair.drive_for(INTERVAL * 3 / 2);
+    let wires = &pair.instance.link.wires;
+    assert!(wires.iter().any(|wire| wire.what == "heartbeat"));
+    pair.gateway.link.held = false;
+    pair.drive_for(INTERVAL);
+    assert_eq!(pair.instance.closed, None);
 }
 
 #[test]

@@ -15,11 +15,24 @@ pub(super) fn start(place: &Place<'_>, name: &str, threads: u16) -> Result<Path>
 
 /// A relay that copies bytes and knows nothing of calls: no hop costs less.
 pub(super) fn relayed(place: &Place<'_>, name: &str) -> Result<Path> {
+    hops(place, name, &["relay"])
+}
+
+/// Two of them in a row, as many hops as a gateway and an agent are.
+pub(super) fn relayed_twice(place: &Place<'_>, name: &str) -> Result<Path> {
+    hops(place, name, &["second", "relay"])
+}
+
+/// A server, and before it relays of these names, the nearest to it first.
+fn hops(place: &Place<'_>, name: &str, relays: &[&'static str]) -> Result<Path> {
     let mut path = Path::bare(name);
-    let server = server(&mut path, place, 1)?;
-    let mut relay = Command::new(&place.programs.server);
-    relay.args(["relay", "127.0.0.1:0", &server]);
-    path.address = named(&path.start(place, "relay", &relay)?, "addr")?;
+    let mut next = server(&mut path, place, 1)?;
+    for name in relays {
+        let mut relay = Command::new(&place.programs.server);
+        relay.args(["relay", "127.0.0.1:0", &next]);
+        next = named(&path.start(place, name, &relay)?, "addr")?;
+    }
+    path.address = next;
     Ok(path)
 }
 

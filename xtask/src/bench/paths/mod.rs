@@ -89,6 +89,11 @@ pub(crate) const ALL: &[Kind] = &[
         "bare TCP relay (an experiment: bytes, no calls)",
         direct::relayed,
     ),
+    ours(
+        "tcp-relays",
+        "two bare TCP relays in a row (an experiment)",
+        direct::relayed_twice,
+    ),
     peer("haproxy", "HAProxy (forward proxy)", peers::haproxy),
     peer("nginx", "nginx (forward proxy)", peers::nginx),
     peer("envoy", "Envoy, 2 workers (forward proxy)", peers::envoy),
