@@ -182,10 +182,11 @@ pub(super) fn ended(mut headers: HeaderMap) -> Response<ProbeBody> {
     response
 }
 
-/// What a script's Abort is, and what becomes of a task that panicked by itself.
+/// What a script's Abort is, and what becomes of a task that panicked by itself. It unwinds as a panic does, and
+/// prints no report of one: the script wants it, or it was printed.
 fn fail(run: &Run) -> ! {
     run.close();
-    panic!("the handler fails, as its script says")
+    std::panic::resume_unwind(Box::new("the handler fails, as its script says"))
 }
 
 /// The body of a handler's response. Dropped before its end, it cancels the handler.
