@@ -25,8 +25,8 @@ pub struct Config {
     pub max_metadata: usize,
     /// The longest message accepted in either direction, in bytes. None: no message is ever held whole.
     pub message_max: Option<u32>,
-    /// How often each side sends a heartbeat. The gateway decides; 5 s. Silence of twice this length
-    /// ends the tunnel.
+    /// How often heartbeats are sent: by the gateway, and by an instance that does not hear them. The gateway
+    /// decides; 5 s. Silence of twice this length ends the tunnel.
     pub heartbeat_interval: Duration,
     /// How long the handshake may take. 10 s.
     pub handshake_timeout: Duration,
